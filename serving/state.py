@@ -1,0 +1,249 @@
+"""What the service holds in memory: the champion, the stored tables, and the scores of the stored leads.
+
+Everything is loaded once, in a thread, so that the service answers `/livez` at once and `/readyz` truthfully.
+What is loaded is immutable; requests read `state.serving` and never see a half-loaded model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from predictive_scoring.errors import InvalidSetting, PredictiveScoringError, UnknownLead
+from predictive_scoring.schema import LEAD_CREATED, Lead, Score
+from predictive_scoring.timeline import format_instant
+
+from .bodies import ItemNote, LeadSummary
+from .problems import Refused
+from .reading import LeadReader, ReadLeads
+from .wording import next_action
+
+if TYPE_CHECKING:
+    # Heavy modules (seconds): imported where they are used, so that the worker answers early.
+    from predictive_scoring.data.sources import Tables
+    from predictive_scoring.scoring import Scorer
+
+PROJECT_VARIABLE = "PREDICTIVE_SCORING_PROJECT"
+MODELS_VARIABLE = "PREDICTIVE_SCORING_MODELS"
+ABOUT = 2
+"""Descriptive attributes shown beside a lead's id."""
+
+log = logging.getLogger("predictive_scoring.serving")
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A loaded model and the stored leads it scored, ranked: the scored ones first, best first."""
+
+    scorer: Scorer
+    tables: Tables
+    as_of: int
+    ranked: tuple[LeadSummary, ...]
+    places: Mapping[str, int]
+    """Lead id -> row of `tables.leads`."""
+    documents: Mapping[str, bytes]
+    """Lead id -> its Score document, JSON, compressed (whole documents of 40,000 leads would take 1 GB)."""
+
+    @property
+    def as_of_text(self) -> str:
+        return format_instant(self.as_of)
+
+    def document(self, lead_id: str) -> bytes:
+        """The stored lead's Score document as JSON. Raises UnknownLead."""
+        if lead_id not in self.documents:
+            raise _unknown(self, "lead_id")
+        return zlib.decompress(self.documents[lead_id])
+
+    def stored_leads(self, lead_ids: Iterable[str]) -> dict[str, Lead]:
+        """Stored leads with their histories by id, in one query; unknown ids are left out."""
+        from predictive_scoring.data.sources import lead_record
+
+        wanted = [lead_id for lead_id in dict.fromkeys(lead_ids) if lead_id in self.places]
+        if not wanted:
+            return {}
+        events = self.tables.events
+        frame = events.filter(events["lead_id"].isin(wanted), events["event_type"] != LEAD_CREATED).to_pandas()
+        histories = dict(list(frame.groupby("lead_id")))
+        touches = self.tables.touches
+        touched = dict(list(touches[touches["lead_id"].isin(wanted)].groupby("lead_id")))
+        properties = tuple(self.scorer.scoring.project.event_properties)
+        rows = self.tables.leads.iloc[[self.places[lead_id] for lead_id in wanted]].to_dict("records")
+        return {
+            lead_id: lead_record(
+                {str(key): value for key, value in row.items()},
+                histories.get(lead_id, frame.iloc[:0]),
+                touched.get(lead_id, touches.iloc[:0]),
+                properties,
+            )
+            for lead_id, row in zip(wanted, rows, strict=True)
+        }
+
+    def score(self, raw: Sequence[Any], as_of: int | None, now: int) -> tuple[list[Score], ReadLeads]:
+        """Scores of the leads of a request in their order, and the notes on them.
+
+        Without `as_of`, leads in the body are scored `now` and stored leads at the end of their history: the
+        log says nothing about later, and silence would look like disinterest."""
+        found = LeadReader(self.scorer.scoring.project).read(raw, now if as_of is None else as_of)
+        stored = self.stored_leads(found.stored.values())
+        at_rest: dict[int, Lead] = {}
+        for index, lead_id in found.stored.items():
+            if lead_id in stored:
+                at_rest[index] = stored[lead_id]
+            else:
+                found.refuse(index, lead_id, _unknown(self, f"leads[{index}].lead_id"))
+        scores = self._scored(found.leads, now if as_of is None else as_of, found)
+        scores |= self._scored(at_rest, self.as_of if as_of is None else as_of, found)
+        found.errors.sort(key=lambda note: note.index)
+        return [scores[index] for index in sorted(scores)], found
+
+    def _scored(self, leads: Mapping[int, Lead], as_of: int, found: ReadLeads) -> dict[int, Score]:
+        try:
+            return dict(zip(leads, self.scorer.score_many(list(leads.values()), as_of), strict=True))
+        except (ArithmeticError, LookupError, TypeError, ValueError, PredictiveScoringError):
+            # Reading lets nothing through that should end here; if something does, it costs one lead, not all.
+            log.exception("scoring %d leads together failed; scoring them one by one", len(leads))
+        scores: dict[int, Score] = {}
+        for index, lead in leads.items():
+            try:
+                scores[index] = self.scorer.score(lead, as_of)
+            except (ArithmeticError, LookupError, TypeError, ValueError, PredictiveScoringError):
+                found.errors.append(
+                    ItemNote(
+                        index=index,
+                        lead_id=lead.lead_id,
+                        code="ScoringFailed",
+                        what="the lead could not be scored",
+                        where=f"leads[{index}]",
+                        remedy="The service's log says why; please report it.",
+                    )
+                )
+        return scores
+
+
+def _unknown(serving: Serving, where: str) -> UnknownLead:
+    first = next(iter(serving.places), None)
+    return UnknownLead(
+        what="no stored lead has this id",
+        where=where,
+        remedy=(f"Stored ids look like {first!r}. " if first else "No lead is stored. ")
+        + "To score another lead, send it with `created_at`, `attributes` and `events`.",
+    )
+
+
+class ServingState:
+    """Loads in the background; `serving` is None until then, `failure` says why it will stay so."""
+
+    def __init__(self, project_file: Path | None, models: Path) -> None:
+        self.project_file, self.models = project_file, models
+        self.serving: Serving | None = None
+        self.failure: PredictiveScoringError | None = None
+        self._started = threading.Lock()
+
+    @classmethod
+    def from_environment(cls) -> ServingState:
+        """As the launcher configured it."""
+        project = os.environ.get(PROJECT_VARIABLE)
+        return cls(Path(project) if project else None, Path(os.environ.get(MODELS_VARIABLE) or "models"))
+
+    def start(self) -> None:
+        """Load in a thread, once."""
+        if self._started.acquire(blocking=False):
+            # A daemon: stopping the service does not wait for a model to load.
+            threading.Thread(target=self._load, name="loading", daemon=True).start()
+
+    def _load(self) -> None:
+        try:
+            self.serving = load_serving(self.project_file, self.models)
+        except PredictiveScoringError as refused:
+            self.failure = refused
+            log.error("cannot serve: %s", refused)
+        except Exception as unexpected:  # noqa: BLE001 told by /readyz and the log; a thread has no caller
+            self.failure = PredictiveScoringError(
+                what=f"loading failed with {type(unexpected).__name__}",
+                where="service start",
+                remedy="See the service's log.",
+            )
+            log.exception("cannot serve")
+
+    def ready(self) -> Serving:
+        """What is loaded. Raises Refused (503) until then."""
+        if self.serving is not None:
+            return self.serving
+        if self.failure is not None:
+            raise Refused("NotReady", self.failure.what, where=self.failure.where, remedy=self.failure.remedy)
+        raise Refused(
+            "NotReady",
+            "The model is being loaded.",
+            remedy="Ask again in a few seconds; /readyz answers 200 when it is done.",
+            headers={"retry-after": "2"},
+        )
+
+
+def load_serving(project_file: Path | None, models: Path) -> Serving:
+    """Read the champion and the tables of the project, and score every stored lead at the end of the log.
+
+    Raises InvalidSetting, UnknownModel, CorruptBundle and the errors of `open_tables`."""
+    from predictive_scoring.data.sources import load_project, open_tables
+    from predictive_scoring.keeping.bundle import read_bundle
+    from predictive_scoring.keeping.champion import BundleStore
+    from predictive_scoring.scoring import Scorer
+
+    if project_file is None:
+        raise InvalidSetting(
+            what="no project is named",
+            where=f"environment variable {PROJECT_VARIABLE}",
+            remedy="Start the service with predictive-scoring serve --project FILE.",
+        )
+    loaded = load_project(project_file)
+    store = BundleStore(models / loaded.project.name)
+    champion = store.champion()
+    bundle = read_bundle(store.path(champion.bundle))
+    scorer = Scorer(bundle.scoring_model(), bundle.identity, champion.version)
+    tables = open_tables(loaded)
+    as_of = tables.observed_until
+    shown = _shown(scorer)
+    about = {
+        str(row["lead_id"]): tuple(str(row[name]) for name in shown if isinstance(row[name], str))
+        for row in tables.leads[["lead_id", *shown]].to_dict("records")
+    }
+    summaries: list[LeadSummary] = []
+    documents: dict[str, bytes] = {}
+    for score in scorer.score_tables(tables, as_of):
+        documents[score.lead_id] = zlib.compress(score.model_dump_json().encode(), 1)
+        summaries.append(_summary(score, about[score.lead_id]))
+    summaries.sort(key=lambda row: (row.probability is None, -(row.probability or 0.0), row.lead_id))
+    ranked = tuple(
+        row if row.probability is None else row.model_copy(update={"rank": rank})
+        for rank, row in enumerate(summaries, start=1)
+    )
+    places = {str(lead_id): place for place, lead_id in enumerate(tables.leads["lead_id"])}
+    return Serving(scorer, tables, as_of, ranked, places, documents)
+
+
+def _shown(scorer: Scorer) -> list[str]:
+    attributes = scorer.scoring.project.attributes
+    return [name for name, setting in attributes.items() if setting.type == "category"][:ABOUT]
+
+
+def _summary(score: Score, about: tuple[str, ...]) -> LeadSummary:
+    return LeadSummary(
+        rank=None,
+        lead_id=score.lead_id,
+        about=about,
+        status=score.status,
+        status_reason=score.status_reason,
+        probability=score.probability,
+        score=score.score,
+        grade=score.grade,
+        readiness=score.readiness,
+        stage=score.stage,
+        trend=score.trend,
+        top_reason=score.reasons[0].text if score.reasons else None,
+        next_action=next_action(score),
+    )

@@ -1,0 +1,253 @@
+"""The verbs. Heavy imports happen inside them, so that `--help` is quick."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from predictive_scoring.cli import output
+
+if TYPE_CHECKING:
+    from predictive_scoring.data.sources import ProjectFile
+    from predictive_scoring.keeping.champion import BundleStore
+
+app = typer.Typer(
+    name="predictive-scoring",
+    help="Predictive lead scoring and nurturing: train, promote, score, explain, serve.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+
+ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project file.")]
+ModelsOption = Annotated[
+    Path,
+    typer.Option("--models", envvar="PREDICTIVE_SCORING_MODELS", help="Folder of bundles and champions."),
+]
+TrackingOption = Annotated[
+    str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow database or server.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+AsOfOption = Annotated[
+    str | None,
+    typer.Option("--as-of", help="Instant to score at, with offset; default: as far as the log is complete."),
+]
+
+PROJECT = Path("scoring.yaml")
+MODELS = Path("models")
+TRACKING = "sqlite:///mlflow.db"
+
+
+def _example(*lines: str) -> str:
+    return "[bold]Examples[/]\n\n" + "\n\n".join(f"  {line}" for line in lines)
+
+
+def _store(loaded: ProjectFile, models: Path) -> BundleStore:
+    from predictive_scoring.keeping.champion import BundleStore
+
+    return BundleStore(models / loaded.project.name)
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@app.command(
+    epilog=_example(
+        "predictive-scoring init leads.csv events.csv", "predictive-scoring init visits.csv --outcome Revenue"
+    )
+)
+def init(
+    tables: Annotated[list[Path], typer.Argument(help="Your CSV or Parquet files.")],
+    out: Annotated[Path, typer.Option(help="Project file to write.")] = PROJECT,
+    outcome: Annotated[
+        str | None, typer.Option(help="Outcome column or conversion event, if not guessed.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing project file.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draft a project file from your own tables, with comments that say why."""
+    from predictive_scoring.cli import preparing
+
+    with output.answering(as_json):
+        preparing.init(tables, out, outcome, force, as_json, datetime.now(UTC))
+
+
+@app.command(
+    epilog=_example(
+        "predictive-scoring simulate --project data/projects/sample/scoring.yaml",
+        "predictive-scoring simulate -p scoring.yaml --leads 20000 --seed 3 --leak near_pure_level",
+    )
+)
+def simulate(
+    project: ProjectOption = PROJECT,
+    leads: Annotated[int, typer.Option(min=50, help="How many leads.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 7,
+    leak: Annotated[list[str] | None, typer.Option(help="Plant a leak of this kind (repeatable).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write simulated lead histories into the project's tables."""
+    from predictive_scoring.cli import preparing
+
+    with output.answering(as_json):
+        preparing.simulate(project, leads, seed, tuple(leak or ()), as_json)
+
+
+@app.command(
+    epilog=_example("predictive-scoring validate --project data/projects/sample/scoring.yaml --json")
+)
+def validate(project: ProjectOption = PROJECT, as_json: JsonOption = False) -> None:
+    """Check project file and tables: can they be read, can a model be trained? Exit 2 if not."""
+    from predictive_scoring.cli import preparing
+
+    with output.answering(as_json):
+        preparing.validate(project, as_json)
+
+
+@app.command(
+    epilog=_example(
+        "predictive-scoring train --project data/projects/sample/scoring.yaml",
+        "predictive-scoring train -p data/projects/bank_marketing/scoring.yaml --json",
+    )
+)
+def train(
+    project: ProjectOption = PROJECT,
+    models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
+    as_json: JsonOption = False,
+) -> None:
+    """Train, judge and register a candidate. Exit 3 if it is rejected; it serves only once promoted."""
+    from predictive_scoring.cli import modelling
+
+    with output.answering(as_json):
+        modelling.train(project, models, tracking_uri, as_json)
+
+
+@app.command(
+    epilog=_example("predictive-scoring compare", "predictive-scoring compare --version 3 --against 1 --json")
+)
+def compare(
+    project: ProjectOption = PROJECT,
+    version: Annotated[str | None, typer.Option(help="The candidate; default: the newest.")] = None,
+    against: Annotated[str | None, typer.Option(help="The other version; default: the champion.")] = None,
+    models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
+    as_json: JsonOption = False,
+) -> None:
+    """Judge two versions on the same newest period, side by side."""
+    from predictive_scoring.cli import modelling
+
+    with output.answering(as_json):
+        modelling.compare(project, version, against, models, tracking_uri, as_json)
+
+
+@app.command(
+    epilog=_example(
+        "predictive-scoring promote",
+        'predictive-scoring promote --version 3 --override "pilot, see ticket 12"',
+    )
+)
+def promote(
+    project: ProjectOption = PROJECT,
+    version: Annotated[str | None, typer.Option(help="The version; default: the newest.")] = None,
+    override: Annotated[
+        str | None, typer.Option(help="Written reason to promote a rejected version.")
+    ] = None,
+    models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a version the champion: alias and pointer together. Exit 3 if it was rejected."""
+    from predictive_scoring.cli import modelling
+
+    with output.answering(as_json):
+        modelling.promote(project, version, override, models, tracking_uri, as_json, _now())
+
+
+@app.command(epilog=_example("predictive-scoring rollback --project data/projects/sample/scoring.yaml"))
+def rollback(
+    project: ProjectOption = PROJECT,
+    models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the champion before this one champion again."""
+    from predictive_scoring.cli import modelling
+
+    with output.answering(as_json):
+        modelling.rollback(project, models, tracking_uri, as_json)
+
+
+@app.command(
+    epilog=_example(
+        "predictive-scoring score --project data/projects/sample/scoring.yaml --top 20",
+        "predictive-scoring score --as-of 2026-05-01T00:00:00Z --out scores.csv",
+    )
+)
+def score(
+    project: ProjectOption = PROJECT,
+    as_of: AsOfOption = None,
+    lead: Annotated[list[str] | None, typer.Option(help="Only this lead (repeatable).")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Rows of the table for people.")] = 20,
+    out: Annotated[Path | None, typer.Option(help="Also write all scores: .jsonl, .csv or .parquet.")] = None,
+    models: ModelsOption = MODELS,
+    as_json: JsonOption = False,
+) -> None:
+    """Score the project's leads with the champion."""
+    from predictive_scoring.cli import using
+
+    with output.answering(as_json):
+        using.score(project, as_of, tuple(lead or ()), top, out, models, as_json)
+
+
+@app.command(
+    epilog=_example("predictive-scoring explain L-00012 --project data/projects/sample/scoring.yaml")
+)
+def explain(
+    lead: Annotated[str, typer.Argument(help="Lead id.")],
+    project: ProjectOption = PROJECT,
+    as_of: AsOfOption = None,
+    models: ModelsOption = MODELS,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why one lead has its score, and what to do next."""
+    from predictive_scoring.cli import using
+
+    with output.answering(as_json):
+        using.explain(project, lead, as_of, models, as_json)
+
+
+@app.command(
+    epilog=_example("predictive-scoring serve --project data/projects/sample/scoring.yaml --port 3001")
+)
+def serve(
+    project: ProjectOption = PROJECT,
+    host: Annotated[str, typer.Option(help="Loopback address to bind to.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    models: ModelsOption = MODELS,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve the HTTP API and the marketer's pages until Ctrl-C."""
+    from predictive_scoring.cli.serving import serve as launch
+
+    with output.answering(as_json):
+        code = launch(project, models, host, port, say=lambda text: output.aside.print(text, soft_wrap=True))
+    raise typer.Exit(code)
+
+
+@app.command(epilog=_example("predictive-scoring doctor --json"))
+def doctor(
+    project: ProjectOption = PROJECT,
+    models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at the environment and say what is missing and how to mend it. Exit 4 if something is."""
+    from predictive_scoring.cli import diagnosing
+
+    with output.answering(as_json):
+        diagnosing.doctor(project, models, tracking_uri, as_json)

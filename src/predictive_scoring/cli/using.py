@@ -1,0 +1,140 @@
+"""Verbs that use the champion: score, explain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.table import Table
+
+from predictive_scoring.cli.output import counted, people, percent, print_json, show, steps
+from predictive_scoring.data.sinks import write_scores
+from predictive_scoring.data.sources import ProjectFile, Tables, load_project, open_tables
+from predictive_scoring.errors import UnknownModel
+from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.model.grading import SCORE_POINTS_PER_LOG_ODDS
+from predictive_scoring.schema import Score
+from predictive_scoring.scoring import Scorer, champion_scorer
+from predictive_scoring.timeline import format_instant, parse_instant
+
+
+def score(
+    project: Path,
+    as_of: str | None,
+    leads: tuple[str, ...],
+    top: int,
+    out: Path | None,
+    models: Path,
+    as_json: bool,
+) -> None:
+    """Score stored leads; print the best, or everything as JSON."""
+    loaded, scorer, tables, instant = _ready(project, as_of, models)
+    if leads:
+        scores = [scorer.score(tables.lead(lead), instant) for lead in leads]
+    else:
+        with counted("scoring leads") as progress:
+            scores = list(scorer.score_tables(tables, instant, progress=progress))
+    if out is not None:
+        write_scores(out, scores)
+    if as_json:
+        print_json(
+            {
+                "project": loaded.project.name,
+                "as_of": format_instant(instant),
+                "model": scorer.reference.model_dump(mode="json"),
+                "scores": [document.model_dump(mode="json") for document in scores],
+            }
+        )
+        return
+    _print_ranked(scores, top, instant, scorer)
+    if out is not None:
+        people.print(f"All {len(scores):,} scores: {out}")
+
+
+def _print_ranked(scores: list[Score], top: int, instant: int, scorer: Scorer) -> None:
+    ranked = sorted(
+        (s for s in scores if s.status == "scored"), key=lambda s: (-(s.probability or 0), s.lead_id)
+    )
+    table = Table(
+        title=f"{scorer.reference.name} at {format_instant(instant)}: best {min(top, len(ranked))} of {len(ranked):,}"
+    )
+    for heading in ("lead", "score", "grade", "for", "trend", "p"):
+        table.add_column(heading, no_wrap=True, justify="right" if heading in ("score", "trend", "p") else "left")
+    table.add_column("top reason", no_wrap=True, overflow="ellipsis", ratio=3)
+    table.add_column("next action", no_wrap=True, overflow="ellipsis", ratio=2)
+    for document in ranked[:top]:
+        table.add_row(
+            document.lead_id,
+            show(document.score),
+            show(document.grade),
+            "sales" if document.readiness == "ready" else "nurture",
+            "-" if document.trend is None else f"{document.trend.change:+d}",
+            percent(document.probability),
+            document.reasons[0].text if document.reasons else "-",
+            document.actions[0].label if document.actions else f"({document.actions_reason})",
+        )
+    people.print(table)
+    unscored = len(scores) - len(ranked)
+    if unscored:
+        people.print(f"{unscored:,} leads have no score (converted, opted out or not yet created).")
+
+
+def explain(project: Path, lead: str, as_of: str | None, models: Path, as_json: bool) -> None:
+    """Print one lead's score with its reasons and actions."""
+    _, scorer, tables, instant = _ready(project, as_of, models)
+    document = scorer.score(tables.lead(lead), instant)
+    if as_json:
+        print_json(document.model_dump(mode="json"))
+        return
+    if document.status != "scored" or document.explanation is None or document.interval is None:
+        people.print(f"{lead} has no score at {document.as_of}: {document.status_reason}")
+        return
+    low, high = document.interval
+    people.print(
+        f"[bold]{lead}[/] at {document.as_of}: score [bold]{document.score}[/], grade {document.grade}, "
+        f"{document.readiness}, stage {document.stage or '-'}"
+    )
+    people.print(
+        f"{percent(document.probability)} convert within {document.horizon_days} days; "
+        f"leads with this score: {percent(low)} to {percent(high)}"
+    )
+    people.print("\n[bold]Why[/]")
+    for reason in document.reasons:
+        people.print(f"  {reason.points:+4d}  {reason.text}", markup=False)
+    table = Table(
+        "feature", "value", "points", title="\nEvery contribution, in score points", title_justify="left"
+    )
+    reference = scorer.scoring.grading.reference_log_odds
+    base = 50 + (document.explanation.base - reference) * SCORE_POINTS_PER_LOG_ODDS
+    table.add_row("a typical lead", "", f"{base:.1f}")
+    for row in document.explanation.rows[:15]:
+        value = f"{row.value:g}" if isinstance(row.value, float) else show(row.value)
+        table.add_row(row.label, value, f"{row.contribution * SCORE_POINTS_PER_LOG_ODDS:+.1f}")
+    rest = sum(row.contribution for row in document.explanation.rows[15:]) * SCORE_POINTS_PER_LOG_ODDS
+    table.add_row("all other factors", "", f"{rest:+.1f}")
+    table.add_row(
+        "score before rounding",
+        "",
+        f"{50 + (document.explanation.output - reference) * SCORE_POINTS_PER_LOG_ODDS:.1f}",
+    )
+    people.print(table)
+    people.print("\n[bold]Next actions[/]")
+    for action in document.actions:
+        wait = f" (not before {action.wait_until})" if action.wait_until else ""
+        people.print(f"  {action.label} by {action.channel}{wait}: {action.why}", markup=False)
+    if not document.actions:
+        people.print(f"  none: {document.actions_reason}")
+
+
+def _ready(project: Path, as_of: str | None, models: Path) -> tuple[ProjectFile, Scorer, Tables, int]:
+    loaded = load_project(project)
+    scorer = champion_scorer(BundleStore(models / loaded.project.name))
+    if scorer.scoring.project.is_snapshot != loaded.project.is_snapshot:
+        raise UnknownModel(
+            what="the champion was trained on another kind of source (snapshot or event log)",
+            where=str(project),
+            remedy="Train and promote a model for this project file.",
+        )
+    with steps("reading the tables"):
+        tables = open_tables(loaded)
+    instant = tables.observed_until if as_of is None else parse_instant(as_of, where="--as-of")
+    return loaded, scorer, tables, instant

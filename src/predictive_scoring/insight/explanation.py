@@ -1,0 +1,188 @@
+"""From contributions to an explanation: rows that add up exactly, and sentences a marketer understands.
+
+With z = a (w z_lgb + (1 - w) z_lr) + b the calibrated log-odds, each feature's contribution is
+
+    phi_j = a (w phi_j^tree + (1 - w) beta_j (x_j - mean_j)),     base = a (w phi_0 + (1 - w) z_lr(mean)) + b
+
+so that base + sum phi_j = z without remainder; in score points a contribution is 10/ln 2 times as large.
+Reasons are told per concept, because windows and half-lives of one interest are one thing to a reader.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from predictive_scoring.features.aggregates import Value
+from predictive_scoring.features.definitions import AttributeFeature, EventFeature, Feature
+from predictive_scoring.model.grading import SCORE_POINTS_PER_LOG_ODDS
+from predictive_scoring.schema import Explanation, ExplanationRow, Reason
+from predictive_scoring.timeline import spoken_duration
+
+Floats = npt.NDArray[np.float64]
+
+LIMIT_ROW = "probability_limit"
+"""Name of the row that takes up the bound on the log-odds where it bites."""
+
+# Aggregates whose value reads naturally in a sentence; others speak only when none of these can.
+_PLAIN = frozenset({"count", "days_since", "ever", "attribute"})
+
+
+@dataclass(frozen=True)
+class Concept:
+    """What one concept does to one lead's log-odds, and the feature that speaks for it."""
+
+    name: str
+    contribution: float
+    feature: Feature
+    value: Value
+
+
+def explain(
+    features: Sequence[Feature],
+    values: Mapping[str, Value],
+    base: float,
+    contributions: Sequence[float],
+    limit: float,
+    output: float,
+) -> Explanation:
+    """The rows of one lead, largest first; features that contribute exactly nothing are left out.
+
+    `contributions` runs parallel to `features` (log-odds); `limit` is the share of the bound."""
+    rows = [
+        ExplanationRow(
+            feature=feature.name,
+            label=feature.label,
+            value=values[feature.name],
+            group=feature.group,
+            contribution=contribution,
+        )
+        for feature, contribution in zip(features, contributions, strict=True)
+        if contribution != 0.0
+    ]
+    if limit != 0.0:
+        rows.append(
+            ExplanationRow(
+                feature=LIMIT_ROW,
+                label="Limit on how sure a score may be",
+                value=None,
+                group="limit",
+                contribution=limit,
+            )
+        )
+    rows.sort(key=lambda row: (-abs(row.contribution), row.feature))
+    return Explanation(base=base, output=output, rows=tuple(rows))
+
+
+def fit_and_engagement(features: Sequence[Feature], contributions: Floats) -> tuple[Floats, Floats]:
+    """Sums (n,) of the contributions (n, k) from who the leads are, and from what they did."""
+    groups = np.array([feature.group for feature in features])
+    return (
+        contributions[:, groups == "fit"].sum(axis=1),
+        contributions[:, groups == "engagement"].sum(axis=1),
+    )
+
+
+def concepts(
+    features: Sequence[Feature], values: Mapping[str, Value], contributions: Sequence[float]
+) -> tuple[Concept, ...]:
+    """Contributions summed per concept, largest first. The feature that speaks is the one that does most
+    in the concept's own direction, a plainly worded one where there is any."""
+    members: dict[str, list[tuple[Feature, float]]] = {}
+    for feature, contribution in zip(features, contributions, strict=True):
+        members.setdefault(feature.concept, []).append((feature, contribution))
+    found = []
+    for name, parts in members.items():
+        total = math.fsum(contribution for _, contribution in parts)
+        if total == 0.0:
+            continue
+        speaker = max(
+            parts,
+            key=lambda part: (
+                part[1] * total > 0,
+                _kind(part[0]) in _PLAIN,
+                abs(part[1]),
+                part[0].name,
+            ),
+        )[0]
+        found.append(Concept(name, total, speaker, values[speaker.name]))
+    return tuple(sorted(found, key=lambda concept: (-abs(concept.contribution), concept.name)))
+
+
+def reasons(found: Sequence[Concept], most: int = 5) -> tuple[Reason, ...]:
+    """Sentences for the concepts worth at least one score point, at most `most`; always at least one
+    where there is any concept at all."""
+    spoken = [
+        Reason(
+            text=sentence(concept.feature, concept.value),
+            direction="raises" if concept.contribution > 0 else "lowers",
+            points=round(concept.contribution * SCORE_POINTS_PER_LOG_ODDS),
+        )
+        for concept in found
+    ]
+    telling = [reason for reason in spoken if reason.points != 0]
+    return tuple((telling or spoken[:1])[:most])
+
+
+def sentence(feature: Feature, value: Value) -> str:
+    """One fact about the lead in words."""
+    if isinstance(feature, AttributeFeature):
+        return f"{feature.label} is unknown" if value is None else f"{feature.label}: {_spoken(value)}"
+    span = f" in the last {spoken_duration(feature.window)}" if feature.window else ""
+    subject = _subject(feature.label)
+    if feature.aggregate == "count":
+        if not value:
+            return f"No {subject}{span or ' so far'}"
+        return (
+            f"{feature.said} {_times(int(float(value)))}{span}"
+            if feature.said
+            else f"{feature.label}: {value}"
+        )
+    if feature.aggregate == "days_since":
+        if value is None:
+            return f"No {subject.removeprefix('days since the last ')} so far"
+        days = math.floor(float(value))
+        ago = "within the last day" if days == 0 else f"{days} day{'' if days == 1 else 's'} ago"
+        return f"{feature.said} {ago}" if feature.said else f"{feature.label}: {days}"
+    if feature.aggregate == "ever":
+        return (feature.said or feature.label) + span if value else f"Not so far: {subject}"
+    if value is None:
+        return f"{feature.label}: unknown"
+    return f"{feature.label}: {_measured(feature, value)}"
+
+
+def _kind(feature: Feature) -> str:
+    return feature.aggregate if isinstance(feature, EventFeature) else "attribute"
+
+
+def _subject(label: str) -> str:
+    """`Pricing page views, last 30 days` -> `pricing page views`; a word in capitals (E-mail) is lowered too."""
+    stem = label.split(",")[0]
+    return stem[:1].lower() + stem[1:]
+
+
+def _times(number: int) -> str:
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
+
+
+def _measured(feature: EventFeature, value: Value) -> str:
+    number = float(value) if isinstance(value, (int, float)) else None
+    if number is None:
+        return str(value)
+    if feature.column and feature.column.endswith("_seconds"):
+        return f"{number / 60:.0f} minutes" if number >= 90 else f"{number:.0f} seconds"
+    if feature.aggregate == "rate":
+        return f"{100 * number:.0f} %"
+    if feature.aggregate == "trend":
+        return "rising" if number > 0.1 else "falling" if number < -0.1 else "steady"
+    return _spoken(number)
+
+
+def _spoken(value: Value) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+    return str(value)

@@ -1,0 +1,68 @@
+"""The model card: what a bundle is, in a page that a person can read."""
+
+from __future__ import annotations
+
+from predictive_scoring.keeping.bundle import ScoringModel
+
+
+def model_card(scoring: ScoringModel, data_hash: str) -> str:
+    """Markdown text; holds no date and no run id, so that equal models have equal cards."""
+    project, test = scoring.project, scoring.metrics["test"]
+    periods = scoring.metrics["periods"]
+    rows = "\n".join(
+        f"| {name} | {part['examples']:,} | {part['conversions']:,} | "
+        f"{part.get('first_cutoff', 'row order')} | {part.get('last_cutoff', '')} |"
+        for name, part in periods.items()
+    )
+    figures = "\n".join(
+        f"| {label} | {_figure(test[key])} |"
+        for key, label in (
+            ("auc", "AUC"),
+            ("pr_auc", "Average precision"),
+            ("log_loss", "Log-loss"),
+            ("brier", "Brier score"),
+            ("ece", "Expected calibration error"),
+            ("base_rate", "Conversion rate of the period"),
+            ("lift_at_10", "Lift in the top tenth"),
+            ("capture_at_10", "Conversions captured in the top tenth"),
+        )
+    )
+    reasons = "\n".join(f"- {reason}" for reason in scoring.metrics["reasons"])
+    leaks = "\n".join(f"- `{name}`: {why}" for name, why in project.leaks.items()) or "None declared."
+    return f"""# {project.name}
+
+{project.description or "No description."}
+
+**Predicts** the probability that a lead converts (`{project.conversion.event or project.conversion.column}`) within
+{project.conversion.horizon_days} days of the instant it is scored. **Verdict: {scoring.metrics["verdict"]}.**
+
+{reasons}
+
+## Data
+
+Data hash `{data_hash[:16]}`, {len(scoring.features)} features, time-ordered periods:
+
+| period | examples | conversions | first cutoff | last cutoff |
+|---|---|---|---|---|
+{rows}
+
+Columns declared as leaks and never read:
+
+{leaks}
+
+## Quality on the test period (the newest, unseen in training)
+
+| measure | value |
+|---|---|
+{figures}
+
+## Use
+
+Made to order leads for sales and nurturing. Not for decisions about credit, employment, insurance or housing, and not
+for leads unlike those above. The range beside a score speaks of leads with this score, never of one lead. A score
+says how likely a conversion is, not that an action would cause one.
+"""
+
+
+def _figure(value: float | None) -> str:
+    return "not measurable" if value is None else f"{value:.4f}"

@@ -1,0 +1,155 @@
+"""The local store of a project's bundles and the pointer to the one that serves.
+
+    <models>/<project>/bundles/<16 hex digits>/   immutable bundles
+    <models>/<project>/champion.json              the champion, and those it followed
+
+The pointer is the truth: it is replaced in one atomic step and carries its own history, so that a reader
+sees either the old champion or the new one, and a rollback needs nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from predictive_scoring.errors import CorruptBundle, UnknownModel
+
+POINTER = "champion.json"
+PENDING = "promotion.pending.json"
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """A bundle that was made champion: its folder name, registered version and MLflow run, when (UTC
+    text), and the written reason where somebody overrode the gate."""
+
+    bundle: str
+    version: str
+    run_id: str
+    promoted_at: str
+    override: str | None = None
+
+
+@dataclass(frozen=True)
+class Succession:
+    """The champion (last) and the champions before it, oldest first."""
+
+    line: tuple[Promotion, ...] = ()
+
+    @property
+    def champion(self) -> Promotion | None:
+        return self.line[-1] if self.line else None
+
+
+@dataclass(frozen=True)
+class BundleStore:
+    """The folder of one project's bundles. Only `write_pointer` changes what is served."""
+
+    folder: Path
+
+    @property
+    def bundles(self) -> Path:
+        return self.folder / "bundles"
+
+    @property
+    def pointer(self) -> Path:
+        return self.folder / POINTER
+
+    def path(self, bundle: str) -> Path:
+        """Folder of a bundle by its (shortened) hash. Raises UnknownModel."""
+        wanted = bundle.removeprefix("sha256:")[:16]
+        found = self.bundles / wanted
+        if len(wanted) < 16 or not found.is_dir():
+            raise UnknownModel(
+                what=f"there is no bundle {bundle!r}",
+                where=str(self.bundles),
+                remedy="List the bundles there, or train one.",
+            )
+        return found
+
+    def succession(self) -> Succession:
+        """The pointer's content; empty when nothing was promoted yet. Raises CorruptBundle."""
+        try:
+            document = json.loads(self.pointer.read_text("utf-8"))
+            return Succession(tuple(Promotion(**entry) for entry in document["line"]))
+        except FileNotFoundError:
+            return Succession()
+        except (OSError, ValueError, KeyError, TypeError) as refused:
+            raise CorruptBundle(
+                what="the champion pointer cannot be read",
+                where=str(self.pointer),
+                remedy="Promote a version again: predictive-scoring promote --version N.",
+            ) from refused
+
+    def champion(self) -> Promotion:
+        """The champion. Raises UnknownModel when nothing was promoted yet."""
+        found = self.succession().champion
+        if found is None:
+            raise UnknownModel(
+                what="no model has been promoted yet",
+                where=str(self.pointer),
+                remedy="Run predictive-scoring train, then predictive-scoring promote.",
+            )
+        return found
+
+    def write_pointer(self, succession: Succession) -> None:
+        """Replace the pointer atomically and durably."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        _replace(self.pointer, {"line": [asdict(promotion) for promotion in succession.line]})
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """One promotion at a time across processes; the lock dies with its holder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+    def begin(self, target: Promotion | None) -> None:
+        """Note the promotion under way, so that an interrupted one can be settled."""
+        _replace(self.folder / PENDING, {"target": asdict(target) if target else None})
+
+    def pending(self) -> bool:
+        """A promotion was interrupted between alias and pointer."""
+        return (self.folder / PENDING).exists()
+
+    def settle(self) -> None:
+        """The promotion is complete on both sides."""
+        (self.folder / PENDING).unlink(missing_ok=True)
+
+
+def succeeded_by(succession: Succession, promotion: Promotion) -> Succession:
+    """The line with a new champion; promoting the champion again only renews its entry."""
+    line = succession.line
+    if line and line[-1].bundle == promotion.bundle:
+        return replace(succession, line=(*line[:-1], promotion))
+    return Succession((*line, promotion))
+
+
+def rolled_back(succession: Succession, where: str) -> Succession:
+    """The line without its champion. Raises UnknownModel when there is none before it."""
+    if len(succession.line) < 2:
+        raise UnknownModel(
+            what="there is no earlier champion to go back to",
+            where=where,
+            remedy="Promote another version instead: predictive-scoring promote --version N.",
+        )
+    return Succession(succession.line[:-1])
+
+
+def _replace(path: Path, document: dict[str, Any]) -> None:
+    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        json.dump(document, stream, indent=1)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    Path(draft).chmod(0o644)
+    Path(draft).replace(path)

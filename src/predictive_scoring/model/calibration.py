@@ -1,0 +1,123 @@
+"""From raw log-odds to a probability with a range: Platt calibration fitted on out-of-fold margins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import expit
+
+from predictive_scoring.errors import TrainingImpossible
+from predictive_scoring.model.platt import platt_newton
+
+Floats = npt.NDArray[np.float64]
+
+LOGIT_LIMIT = 15.0
+"""Calibrated log-odds stay within +-15 (1 in 3 million): beyond, ``logit(sigmoid(z)) == z`` is lost to rounding."""
+INTERVAL_LEVEL = 0.90
+SPREAD = (0.5, 1.0)
+"""Prior standard deviations of slope and level in the bootstrap: wide, so that no range is narrow by assumption."""
+
+
+@dataclass(frozen=True)
+class PlattCalibration:
+    """``logit = slope * margin + intercept``, bounded to +-LOGIT_LIMIT; slope > 0, so ranking never changes.
+
+    ``replicates`` are (slope, intercept) pairs of a bootstrap by lead; they make the interval.
+    """
+
+    slope: float
+    intercept: float
+    replicates: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.slope > 0.0:
+            raise ValueError(f"the slope of a calibration must be positive, not {self.slope}")
+
+    @cached_property
+    def _pairs(self) -> Floats:
+        return np.asarray(self.replicates, dtype=np.float64).reshape(-1, 2)
+
+    def logit(self, margin: npt.ArrayLike) -> Floats:
+        """Return calibrated log-odds (n,) of raw margins (n,)."""
+        z = self.slope * np.asarray(margin, dtype=np.float64) + self.intercept
+        result: Floats = np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)
+        return result
+
+    def probability(self, margin: npt.ArrayLike) -> Floats:
+        """Return calibrated probabilities (n,) of raw margins (n,)."""
+        result: Floats = expit(self.logit(margin))
+        return result
+
+    def interval(self, margin: npt.ArrayLike) -> tuple[Floats, Floats]:
+        """Return (low, high), each (n,): a 90 % range for the conversion rate of leads with this margin.
+
+        It is about "leads with this score", never about one lead. It always contains ``probability(margin)``.
+        """
+        p = self.probability(margin)
+        if len(self._pairs) == 0:
+            return p.copy(), p.copy()
+        m = np.asarray(margin, dtype=np.float64)
+        z = np.clip(m[..., None] * self._pairs[:, 0] + self._pairs[:, 1], -LOGIT_LIMIT, LOGIT_LIMIT)
+        tail = (1.0 - INTERVAL_LEVEL) / 2.0
+        low, high = expit(np.quantile(z, [tail, 1.0 - tail], axis=-1))
+        return np.minimum(low, p), np.maximum(high, p)
+
+    def to_document(self) -> dict[str, Any]:
+        """Return a JSON-able document; floats survive a round trip exactly."""
+        return {
+            "slope": self.slope,
+            "intercept": self.intercept,
+            "replicates": [list(pair) for pair in self.replicates],
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> PlattCalibration:
+        """Rebuild from :meth:`to_document`."""
+        pairs = tuple((float(a), float(b)) for a, b in document["replicates"])
+        return cls(float(document["slope"]), float(document["intercept"]), pairs)
+
+
+def fit_platt(
+    margin: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    groups: npt.ArrayLike | None = None,
+    seed: int,
+    replicates: int = 200,
+    weight: npt.ArrayLike | None = None,
+) -> PlattCalibration:
+    """Fit the calibration on out-of-fold margins (n,) and outcomes (n,) of 0/1.
+
+    ``groups`` (n,) are lead ids: the bootstrap draws leads, because several cutoffs of one lead are not independent.
+    Raises TrainingImpossible if ``y`` holds fewer than two classes or a margin is not finite.
+    """
+    m, outcome = np.asarray(margin, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    if len(np.unique(outcome)) < 2:
+        raise TrainingImpossible(
+            what=f"all {len(outcome)} rows have the same outcome",
+            where="calibration rows",
+            remedy="use a longer calibration period so that both converted and unconverted leads occur",
+        )
+    if not np.isfinite(m).all():
+        raise TrainingImpossible(
+            what="a margin is not finite",
+            where="calibration rows",
+            remedy="report this: margins are always finite",
+        )
+    w = np.ones(len(m)) if weight is None else np.asarray(weight, dtype=np.float64)
+    fitted = platt_newton(m, outcome, w)
+    lead = np.arange(len(m)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    leads = int(lead.max()) + 1
+    random = np.random.default_rng(seed)
+    pairs = []
+    for _ in range(replicates):
+        drawn = np.bincount(random.integers(0, leads, leads), minlength=leads)[lead]
+        # A drawn prior: where the data say little, the spread must come from it instead of vanishing.
+        prior = (random.normal(1.0, SPREAD[0]), SPREAD[0], random.normal(0.0, SPREAD[1]), SPREAD[1])
+        pairs.append(platt_newton(m, outcome, w * drawn, start=fitted, prior=prior))
+    return replace(PlattCalibration(*fitted), replicates=tuple(pairs))

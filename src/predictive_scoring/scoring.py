@@ -1,0 +1,301 @@
+"""The one door to a score: batch, service, pages and command line all go through `Scorer`.
+
+A score is a pure function of (scoring model, lead history before `as_of`). The two ways in differ only in
+how the feature vector is read: by `fold` for a lead in hand, by `expression` for stored tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from predictive_scoring.data.dataset import feature_frame
+from predictive_scoring.data.sources import Tables, records, touch_records
+from predictive_scoring.features.aggregates import Value
+from predictive_scoring.features.batch import weekly_count_table
+from predictive_scoring.features.definitions import EventFeature, Feature
+from predictive_scoring.features.online import feature_values, weekly_counts
+from predictive_scoring.insight.explanation import concepts, explain, fit_and_engagement, reasons
+from predictive_scoring.insight.stage import FAMILIES, filter_stages, most_likely
+from predictive_scoring.keeping.bundle import ScoringModel, read_bundle
+from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.nurture.recommendation import recommend
+from predictive_scoring.schema import (
+    Lead,
+    ModelReference,
+    NurtureContext,
+    Recommendation,
+    Score,
+    Stage,
+    Touch,
+    Trend,
+)
+from predictive_scoring.timeline import WEEK, age, exists_at, format_instant, in_feature_window
+
+STAGE_WEEKS = 26
+"""Weeks of history that the journey stage reads."""
+STEADY = 3
+"""A change of the score within this many points is `steady`."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """What is known about one lead besides its feature vector."""
+
+    lead_id: str
+    created: int
+    attributes: Mapping[str, Any]
+    touches: tuple[Touch, ...]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A scoring model with its name, ready to answer. `version` is the registry's, if registered."""
+
+    scoring: ScoringModel
+    identity: str
+    version: str | None = None
+
+    @cached_property
+    def reference(self) -> ModelReference:
+        return ModelReference(name=self.scoring.project.name, version=self.version, bundle=self.identity)
+
+    @cached_property
+    def features(self) -> tuple[Feature, ...]:
+        """The model's features, in the order of its columns."""
+        by_name = {feature.name: feature for feature in self.scoring.features}
+        return tuple(by_name[column.name] for column in self.scoring.model.columns)
+
+    @cached_property
+    def _standing(self) -> dict[str, EventFeature]:
+        """Features that say where a lead stands, whatever the model reads: converted? consent withdrawn?"""
+        project = self.scoring.project
+        groups: list[tuple[str, ...]] = [(project.conversion.event,)] if project.conversion.event else []
+        groups += list(project.contact.withdrawn_by.values())
+        standing = [EventFeature("ever", tuple(group), "standing", "standing") for group in groups]
+        return {feature.name: feature for feature in standing}
+
+    @cached_property
+    def _read(self) -> tuple[Feature, ...]:
+        """Every feature that has to be read: the model's, the playbook's conditions', and the standing."""
+        return tuple(
+            {feature.name: feature for feature in (*self.scoring.features, *self._standing.values())}.values()
+        )
+
+    @cached_property
+    def _families(self) -> tuple[frozenset[str], ...]:
+        events = self.scoring.project.events
+        return tuple(
+            frozenset(name for name, setting in events.items() if setting.stage == family)
+            for family in FAMILIES
+        )
+
+    def score(self, lead: Lead, as_of: int) -> Score:
+        """The score of one lead with its history in hand, at `as_of` (epoch seconds)."""
+        return self.score_many([lead], as_of)[0]
+
+    def score_many(self, leads: Sequence[Lead], as_of: int) -> list[Score]:
+        """Scores of leads with their histories in hand, in their order."""
+        subjects = [_Subject(lead.lead_id, lead.created, lead.attributes, lead.touches) for lead in leads]
+        now = self._folded(leads, as_of)
+        before = self._folded(leads, as_of - WEEK)
+        counts = np.array(
+            [weekly_counts(lead, as_of, self._families, STAGE_WEEKS) for lead in leads], dtype=np.int64
+        ).reshape(len(leads), STAGE_WEEKS, len(FAMILIES))
+        return self._documents(subjects, now, before, counts, as_of)
+
+    def score_tables(
+        self, tables: Tables, as_of: int, *, chunk: int = 2000, progress: Progress | None = None
+    ) -> Iterator[Score]:
+        """Scores of every stored lead, in order of lead id, read by the engine that holds the tables."""
+        touches = {key: touch_records(part) for key, part in tables.touches.groupby("lead_id")}
+        total = len(tables.leads)
+        for start in range(0, total, chunk):
+            leads = tables.leads.iloc[start : start + chunk].reset_index(drop=True)
+            subjects = [
+                _Subject(str(row["lead_id"]), int(row["created"]), row, touches.get(row["lead_id"], ()))
+                for row in records(leads)
+            ]
+            now = self._expressed(tables, leads, as_of)
+            before = self._expressed(tables, leads, as_of - WEEK)
+            counts = self._counted(tables, leads, as_of)
+            yield from self._documents(subjects, now, before, counts, as_of)
+            if progress:
+                progress(min(start + chunk, total), total)
+
+    def _folded(self, leads: Sequence[Lead], cutoff: int) -> pd.DataFrame:
+        return _frame([feature_values(lead, cutoff, self._read) for lead in leads], self._read)
+
+    def _expressed(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
+        return feature_frame(tables, _observations(leads, cutoff), self._read)
+
+    def _counted(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> np.ndarray:
+        counts = np.zeros((len(leads), STAGE_WEEKS, len(FAMILIES)), dtype=np.int64)
+        if not any(self._families):
+            return counts
+        registered = tables.connection.create_table(
+            "observations_of_weeks", _observations(leads, cutoff), temp=True, overwrite=True
+        )
+        rows = weekly_count_table(registered, tables.events, self._families, STAGE_WEEKS).to_pandas()
+        tables.connection.drop_table("observations_of_weeks")
+        counts[rows["observation_id"], rows["week"], rows["family"]] = rows["events"]
+        return counts
+
+    def _documents(
+        self,
+        subjects: Sequence[_Subject],
+        now: pd.DataFrame,
+        before: pd.DataFrame,
+        counts: np.ndarray,
+        as_of: int,
+    ) -> list[Score]:
+        if not subjects:
+            return []
+        model, grading = self.scoring.model, self.scoring.grading
+        base, contributions, limits, logits = model.contributions(now)
+        low, high = model.interval(now)
+        scores = grading.scores(logits)
+        earlier = grading.scores(model.logit(before))
+        weeks = np.array(
+            [max(0, age(subject.created, as_of)) // WEEK for subject in subjects], dtype=np.int64
+        )
+        stages = most_likely(filter_stages(counts, weeks, self.scoring.stages))
+        fit, engagement = fit_and_engagement(self.features, contributions)
+        rows = records(now)
+        documents = []
+        for number, (subject, values) in enumerate(zip(subjects, rows, strict=True)):
+            refusal = self._refusal(subject, values, as_of)
+            if refusal is not None:
+                documents.append(self._unscored(subject.lead_id, as_of, *refusal))
+                continue
+            logit = float(logits[number])
+            probability = 1.0 / (1.0 + float(np.exp(-logit)))
+            shares = [float(share) for share in contributions[number]]
+            readiness = grading.readiness(probability)
+            stage = stages[number] if any(self._families) else None
+            advice = (
+                Recommendation((), "ready")
+                if readiness == "ready"
+                else self._advice(subject, values, stage, logit, as_of)
+            )
+            documents.append(
+                Score(
+                    lead_id=subject.lead_id,
+                    as_of=format_instant(as_of),
+                    status="scored",
+                    probability=probability,
+                    interval=(min(float(low[number]), probability), max(float(high[number]), probability)),
+                    horizon_days=self.scoring.project.conversion.horizon_days,
+                    score=int(scores[number]),
+                    percentile=round(grading.percentile(int(scores[number]))),
+                    grade=grading.grade(float(fit[number]), float(engagement[number])),
+                    readiness=readiness,
+                    stage=stage,
+                    trend=self._trend(subject, int(scores[number]), int(earlier[number]), as_of),
+                    explanation=explain(self.features, values, base, shares, float(limits[number]), logit),
+                    reasons=reasons(concepts(self.features, values, shares)),
+                    actions=advice.actions,
+                    actions_reason=advice.reason,
+                    model=self.reference,
+                )
+            )
+        return documents
+
+    def _refusal(self, subject: _Subject, values: Mapping[str, Value], as_of: int) -> tuple[str, str] | None:
+        """(status, reason) of a lead that gets no score, or None."""
+        contact, event = self.scoring.project.contact, self.scoring.project.conversion.event
+        if contact.opted_out and subject.attributes.get(contact.opted_out):
+            return "suppressed", "opted_out"
+        if not exists_at(subject.created, as_of):
+            return "not_scored", "not_yet_created"
+        if event and values.get(f"ever_{event}"):
+            return "not_scored", "already_converted"
+        return None
+
+    def _unscored(self, lead_id: str, as_of: int, status: Any, reason: str) -> Score:
+        return Score(
+            lead_id=lead_id,
+            as_of=format_instant(as_of),
+            status=status,
+            status_reason=reason,
+            horizon_days=self.scoring.project.conversion.horizon_days,
+            model=self.reference,
+        )
+
+    def _trend(self, subject: _Subject, score: int, earlier: int, as_of: int) -> Trend | None:
+        since = as_of - WEEK
+        if self.scoring.project.is_snapshot or not exists_at(subject.created, since):
+            return None
+        change = score - earlier
+        direction = "steady" if abs(change) <= STEADY else "rising" if change > 0 else "falling"
+        return Trend(direction=direction, change=change, since=format_instant(since))
+
+    def _advice(
+        self, subject: _Subject, values: Mapping[str, Value], stage: Stage | None, logit: float, as_of: int
+    ) -> Recommendation:
+        playbook, contact = self.scoring.playbook, self.scoring.project.contact
+        if playbook is None:
+            return Recommendation((), "no_playbook")
+        consents: dict[str, bool | None] = {
+            channel: _flag(subject.attributes.get(column)) for channel, column in contact.consent.items()
+        }
+        for channel, events in contact.withdrawn_by.items():
+            if values.get(EventFeature("ever", tuple(events), "standing", "standing").name):
+                consents[channel] = False
+        context = NurtureContext(
+            lead_id=subject.lead_id,
+            as_of=as_of,
+            stage=stage or "awareness",
+            logit=logit,
+            features=values,
+            consents=consents,
+            do_not_contact=bool(contact.do_not_contact and subject.attributes.get(contact.do_not_contact)),
+            time_zone=subject.attributes.get(contact.time_zone) if contact.time_zone else None,
+            touches=tuple(
+                touch for touch in subject.touches if in_feature_window(age(touch.occurred, as_of), None)
+            ),
+        )
+        return recommend(context, playbook, labels=self._labels)
+
+    @cached_property
+    def _labels(self) -> dict[str, str]:
+        return {feature.name: feature.label for feature in self.scoring.features}
+
+
+def champion_scorer(store: BundleStore) -> Scorer:
+    """The scorer of a project's champion, its bundle verified. Raises UnknownModel and CorruptBundle."""
+    promotion = store.champion()
+    bundle = read_bundle(store.path(promotion.bundle))
+    return Scorer(bundle.scoring_model(), bundle.identity, promotion.version)
+
+
+def _observations(leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "observation_id": np.arange(len(leads), dtype=np.int64),
+            "lead_id": leads["lead_id"],
+            "cutoff": np.int64(cutoff),
+        }
+    )
+
+
+def _frame(rows: Sequence[Mapping[str, Value]], features: Sequence[Feature]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            feature.name: pd.Series(
+                [row[feature.name] for row in rows], dtype="float64" if feature.kind == "number" else object
+            )
+            for feature in features
+        }
+    )
+
+
+def _flag(value: object) -> bool | None:
+    return None if value is None else bool(value)
