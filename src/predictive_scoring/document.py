@@ -51,7 +51,9 @@ def parse_yaml(text: str, name: str) -> ParsedYaml:
         ) from refused
     except RecursionError:
         raise InvalidDocument(
-            what="the document is nested too deeply", where=name, remedy="Check for brackets that are never closed."
+            what="the document is nested too deeply",
+            where=name,
+            remedy="Check for brackets that are never closed.",
         ) from None
     if root is None:
         raise InvalidDocument(
@@ -199,6 +201,7 @@ def _keys_beside(path: Path, model: type[BaseModel]) -> list[str]:
         elif step in here.get("properties", {}):
             here = resolved(here["properties"][step])
         else:
-            extra = here.get("additionalProperties")
+            by_pattern = next(iter(here.get("patternProperties", {}).values()), None)
+            extra = by_pattern or here.get("additionalProperties")
             here = resolved(extra) if isinstance(extra, dict) else {}
     return sorted(here.get("properties", {}))

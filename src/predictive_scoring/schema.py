@@ -16,6 +16,7 @@ LEAD_CREATED = "lead_created"
 """Event type of the one synthetic event that each lead has at its `created_at`."""
 
 Group = Literal["fit", "engagement", "context"]
+Direction = Literal["raises", "lowers"]
 Stage = Literal["dormant", "awareness", "consideration", "decision"]
 
 
@@ -131,7 +132,7 @@ class Reason(Document):
     """A sentence a marketer understands."""
 
     text: str
-    direction: Literal["raises", "lowers"]
+    direction: Direction
     points: int = Field(description="Score points of the whole concept, rounded")
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from predictive_scoring.document import parse_document
 from predictive_scoring.errors import PredictiveScoringError
-from predictive_scoring.schema import LEAD_CREATED, Group
+from predictive_scoring.schema import LEAD_CREATED, Direction, Group
 from predictive_scoring.timeline import DAY, parse_duration, parse_instant
 
 
@@ -102,6 +102,7 @@ class AttributeSettings(Settings):
     label: str
     concept: str | None = None
     group: Group = "fit"
+    direction: Direction | None = None
     immutable: bool = False
 
 
@@ -231,6 +232,8 @@ class FeatureEntry(Settings):
     strength: float = Field(default=0.0, ge=0)
     alias: str | None = None
     said: str | None = None
+    none: str | None = None
+    direction: Direction | None = None
 
 
 class FeatureViewSettings(Settings):
@@ -274,6 +277,16 @@ class Project(Settings):
             self._consistent_snapshot()
         else:
             self._consistent_log()
+        flags = {*self.contact.consent.values(), self.contact.do_not_contact, self.contact.opted_out}
+        taken = {"lead_id", "created", "row_number", self.conversion.column, self.conversion.until, *flags}
+        for name in self.attributes:
+            if name in taken or (self.is_snapshot and name == "outcome"):
+                raise ValueError(f"{name!r} is read for something else and cannot be an attribute too")
+        for name in self.event_properties:
+            if name in {"lead_id", "event_id", "event_type", "occurred", "known"}:
+                raise ValueError(
+                    f"{name!r} is a column of every event and cannot be a property; rename it in `sql`"
+                )
         leaking = sorted(set(self.leaks) & set(self.attributes))
         if leaking:
             raise ValueError(f"{leaking[0]!r} is declared a leak and an attribute; remove one")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +10,18 @@ import numpy as np
 import pandas as pd
 
 from predictive_scoring import __version__
-from predictive_scoring.data.dataset import Dataset, build_dataset, conversions, feature_frame, opted_out
+from predictive_scoring.data.dataset import (
+    PERIODS,
+    Dataset,
+    build_dataset,
+    conversions,
+    feature_frame,
+    opted_out,
+)
 from predictive_scoring.data.sources import ProjectFile, Tables
 from predictive_scoring.errors import TrainingImpossible
 from predictive_scoring.features.catalog import views_of
-from predictive_scoring.features.definitions import FeatureView, features_of, fingerprint
+from predictive_scoring.features.definitions import Feature, FeatureView, features_of, fingerprint
 from predictive_scoring.insight.explanation import fit_and_engagement
 from predictive_scoring.insight.plots import calibration_plot, effects_plot, gain_plot, score_plot
 from predictive_scoring.insight.stage import StageParameters
@@ -120,7 +127,7 @@ def fit_candidate(
         train_labels,
         recent_frame,
         recent_labels,
-        learn_columns(known_frame, dataset.kinds),
+        learn_columns(known_frame, dataset.kinds, directions=directions(features_of(views))),
         seed=project.seed,
         recent_leads=recent_leads,
         # All rows of a snapshot bear the same date; their order is their time.
@@ -155,6 +162,15 @@ def fit_candidate(
     return Candidate(scoring, dataset, test, verdict, selection, probability)
 
 
+def directions(features: Iterable[Feature]) -> dict[str, int]:
+    """+1 for a feature that may only raise the score, -1 for one that may only lower it; others left out."""
+    return {
+        feature.name: 1 if feature.direction == "raises" else -1
+        for feature in features
+        if feature.direction is not None and feature.kind == "number"
+    }
+
+
 def _champion_probability(champion: ScoringModel, tables: Tables, dataset: Dataset) -> np.ndarray:
     """The champion's probabilities on the candidate's test rows, with the champion's own features."""
     observations = dataset.observations[dataset.observations["period"] == "test"].reset_index(drop=True)
@@ -163,8 +179,9 @@ def _champion_probability(champion: ScoringModel, tables: Tables, dataset: Datas
 
 def _periods(dataset: Dataset, project: Project) -> dict[str, Any]:
     periods = {}
-    for name, rows in dataset.observations.groupby("period", sort=True):
-        periods[str(name)] = {
+    for name in PERIODS:
+        rows = dataset.observations[dataset.observations["period"] == name]
+        periods[name] = {
             "examples": len(rows),
             "leads": int(rows["lead_id"].nunique()),
             "conversions": int(rows["label"].sum()),
@@ -289,9 +306,10 @@ def train(
                 metrics=_flat_metrics(scoring.metrics),
                 figures=_figures(candidate),
                 texts={"model_card.md": bundle.files["model_card.md"]},
-                dataset=dataset.frame.assign(label=dataset.observations["label"].to_numpy()).iloc[
-                    :SHOWN_ROWS
-                ],
+                # A float, because MLflow warns people about integer columns that may go missing one day.
+                dataset=dataset.frame.assign(
+                    label=dataset.observations["label"].to_numpy(dtype=np.float64)
+                ).iloc[:SHOWN_ROWS],
                 dataset_name=f"{scoring.project.name}-{dataset.data_hash[:12]}",
                 label="label",
                 inputs=[(column.name, column.kind) for column in scoring.model.columns],

@@ -58,7 +58,10 @@ def _print_ranked(scores: list[Score], top: int, instant: int, scorer: Scorer) -
         title=f"{scorer.reference.name} at {format_instant(instant)}: best {min(top, len(ranked))} of {len(ranked):,}"
     )
     for heading in ("lead", "score", "grade", "for", "trend", "p"):
-        table.add_column(heading, no_wrap=True, justify="right" if heading in ("score", "trend", "p") else "left")
+        numeric = heading in ("score", "trend", "p")
+        table.add_column(
+            heading, no_wrap=True, min_width=len(heading), justify="right" if numeric else "left"
+        )
     table.add_column("top reason", no_wrap=True, overflow="ellipsis", ratio=3)
     table.add_column("next action", no_wrap=True, overflow="ellipsis", ratio=2)
     for document in ranked[:top]:
@@ -120,7 +123,7 @@ def explain(project: Path, lead: str, as_of: str | None, models: Path, as_json: 
     people.print("\n[bold]Next actions[/]")
     for action in document.actions:
         wait = f" (not before {action.wait_until})" if action.wait_until else ""
-        people.print(f"  {action.label} by {action.channel}{wait}: {action.why}", markup=False)
+        people.print(f"  {action.label} ({action.channel}){wait}: {action.why}", markup=False)
     if not document.actions:
         people.print(f"  none: {document.actions_reason}")
 

@@ -6,7 +6,7 @@ Every cast is tried first and the first cell that fails is shown, with its row.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from predictive_scoring.errors import InvalidValue, NaiveTimestamp
 
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["key", "instant", "number", "category", "flag"]
 
-_OFFSET = r"(Z|z|[+-]\d{2}(:?\d{2})?)\s*$"
+# A clock time and an offset, or a blank and the name of a zone. Without the clock time, the day of
+# "2026-01-05" would pass for an offset of minus five hours.
+_OFFSET = r"(:\d{2}(\.\d+)?\s*(Z|z|[+-]\d{2}(:?\d{2}){0,2})|\d\s+[A-Za-z][\w/+-]*)\s*$"
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,13 @@ class CanonicalColumn:
 def quoted(name: str) -> str:
     """A SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def first_row(connection: Backend, query: str) -> tuple[Any, ...] | None:
+    """The first row of a query's answer. All rows are fetched: DuckDB 2 refuses other work on a connection
+    whose last answer was not read to its end."""
+    rows = connection.raw_sql(query).fetchall()
+    return rows[0] if rows else None
 
 
 def _text(value: str) -> str:
@@ -84,7 +93,8 @@ def _expression(
         return _instant(connection, raw, kind, column, spot, time_zone)
     if column.kind == "number":
         _refuse_uncastable(connection, raw, name, "DOUBLE", spot, "a number")
-        return f"TRY_CAST({name} AS DOUBLE)"
+        # NaN is how some writers say "missing"; the two readings of a feature must both see NULL.
+        return f"nullif(TRY_CAST({name} AS DOUBLE), CAST('NaN' AS DOUBLE))"
     if column.kind == "flag":
         _refuse_uncastable(connection, raw, name, "BOOLEAN", spot, "true or false")
         return f"TRY_CAST({name} AS BOOLEAN)"
@@ -92,10 +102,10 @@ def _expression(
 
 
 def _refuse_uncastable(connection: Backend, raw: str, name: str, kind: str, spot: str, spoken: str) -> None:
-    found = connection.raw_sql(
-        f"SELECT row_number, CAST({name} AS VARCHAR) FROM {quoted(raw)} "
-        f"WHERE {name} IS NOT NULL AND TRY_CAST({name} AS {kind}) IS NULL ORDER BY 1 LIMIT 1"
-    ).fetchone()
+    cast = f"TRY_CAST({name} AS {kind})"
+    endless = "" if kind == "BOOLEAN" else f" OR isinf({cast})"
+    found = first_row(connection, f"SELECT row_number, CAST({name} AS VARCHAR) FROM {quoted(raw)} "
+        f"WHERE {name} IS NOT NULL AND ({cast} IS NULL{endless}) ORDER BY 1 LIMIT 1")
     if found:
         raise InvalidValue(
             what=f"{found[1]!r} is not {spoken}",
@@ -110,12 +120,15 @@ def _instant(
     name, table = quoted(column.name), quoted(raw)
     if kind == "TIMESTAMP WITH TIME ZONE":
         moment = name
+    elif kind == "TIMESTAMPTZ_NS":
+        moment = f"timezone('UTC', {_whole_seconds(name)})"
     elif kind.startswith(("TIMESTAMP", "DATE")):
         if time_zone is None:
             _refuse_naive(
                 connection, f"SELECT row_number, {name} FROM {table} WHERE {name} IS NOT NULL", spot
             )
-        moment = f"timezone({_text(time_zone or 'UTC')}, CAST({name} AS TIMESTAMP))"
+        local = _whole_seconds(name) if kind == "TIMESTAMP_NS" else f"CAST({name} AS TIMESTAMP)"
+        moment = f"timezone({_text(time_zone or 'UTC')}, {local})"
     elif kind == "VARCHAR":
         _refuse_uncastable(connection, raw, name, "TIMESTAMPTZ", spot, "a time")
         naive = f"{name} IS NOT NULL AND NOT regexp_matches({name}, {_text(_OFFSET)})"
@@ -124,7 +137,7 @@ def _instant(
         local = f"timezone({_text(time_zone or 'UTC')}, TRY_CAST({name} AS TIMESTAMP))"
         moment = f"CASE WHEN {naive} THEN {local} ELSE TRY_CAST({name} AS TIMESTAMPTZ) END"
     else:
-        found = connection.raw_sql(f"SELECT {name} FROM {table} WHERE {name} IS NOT NULL LIMIT 1").fetchone()
+        found = first_row(connection, f"SELECT {name} FROM {table} WHERE {name} IS NOT NULL LIMIT 1")
         if not found:
             return "CAST(NULL AS BIGINT)"
         raise InvalidValue(
@@ -132,7 +145,7 @@ def _instant(
             where=spot,
             remedy="Write ISO 8601 with an offset; in a `sql` source, to_timestamp(seconds) makes one.",
         )
-    missing = connection.raw_sql(f"SELECT min(row_number) FROM {table} WHERE {name} IS NULL").fetchone()
+    missing = first_row(connection, f"SELECT min(row_number) FROM {table} WHERE {name} IS NULL")
     if column.optional is None and missing and missing[0] is not None:
         raise InvalidValue(
             what="the time is missing", where=f"{spot}, row {missing[0]}", remedy="Fill in the time."
@@ -140,8 +153,15 @@ def _instant(
     return f"CAST(floor(epoch({moment})) AS BIGINT)"
 
 
+def _whole_seconds(name: str) -> str:
+    """The timestamp of a nanosecond column, fraction dropped: DuckDB's own cast would round it up."""
+    nanoseconds, second = f"epoch_ns({name})", 10**9
+    fraction = f"(({nanoseconds} % {second}) + {second}) % {second}"
+    return f"make_timestamp(({nanoseconds} - {fraction}) // 1000)"
+
+
 def _refuse_naive(connection: Backend, query: str, spot: str) -> None:
-    found = connection.raw_sql(f"{query} ORDER BY 1 LIMIT 1").fetchone()
+    found = first_row(connection, f"{query} ORDER BY 1 LIMIT 1")
     if found:
         raise NaiveTimestamp(
             what=f"the time {str(found[1])!r} has no time zone",

@@ -15,9 +15,9 @@ from predictive_scoring.data.profile import ColumnProfile, TableProfile
 
 # Names by role, likeliest first, compared without case, separators and the prefix of a CRM export.
 LEAD_ID = ("lead_id", "contact_id", "prospect_id", "customer_id", "person_id", "client_id", "user_id", "account_id",
-           "visitor_id", "household_id", "company_id", "lead", "lead_number", "prospect_number", "id", "uuid")  # fmt: skip
+           "visitor_id", "household_id", "company_id", "lead", "lead_number", "id", "uuid")  # fmt: skip
 CREATED_AT = ("created_at", "created", "created_date", "create_date", "createdate", "creation_date", "date_created",
-              "created_time", "creation_time", "signup_date", "registered_at", "first_seen_at", "first_seen")  # fmt: skip
+              "created_time", "creation_time", "signup_date", "registered_at", "first_seen_at")  # fmt: skip
 EVENT_TYPE = ("event_type", "event", "event_name", "activity_type", "activity", "type", "kind")
 OCCURRED_AT = ("occurred_at", "timestamp", "event_timestamp", "event_time", "event_at", "event_date", "activity_date",
                "happened_at", "sent_at", "datetime", "time", "ts", "date", "created_at", "created")  # fmt: skip
@@ -29,19 +29,40 @@ CHANNEL = ("channel", "medium")
 OUTCOME = ("converted", "conversion", "is_converted", "has_converted", "outcome", "target", "label", "y", "won",
            "is_won", "closed_won", "purchase", "purchased", "response", "responded", "subscribed", "revenue", "signup",
            "deposit", "success")  # fmt: skip
-POSITIVE = ("1", "1.0", "true", "yes", "y", "t", "won", "converted", "closed won", "success", "purchased", "subscribed")
-CONVERSION = ("opportunit", "^converted|conversion", "closed_?won|^(deal_)?won", "purchase|order", "sign_?up|subscribed",
-              "redemption|redeemed")  # fmt: skip
+POSITIVE = (
+    "1",
+    "1.0",
+    "true",
+    "yes",
+    "y",
+    "t",
+    "won",
+    "converted",
+    "closed won",
+    "success",
+    "purchased",
+    "subscribed",
+)
+CONVERSION = ("opportunit", "^converted|conversion", "closed_?won|^(deal_)?won", "purchase|order",
+              "sign_?up|subscribed", "redemption|redeemed")  # fmt: skip
 
 # Shipped event type -> (label, stage, spellings met in the wild). The catalog's feature views read these.
 SHIPPED: Mapping[str, tuple[str, str | None, str]] = {
-    "page_view": ("Page view", "awareness", r"page_?views?|viewed_page|page|page_visit(ed)?|(web(site)?_)?visit"),
+    "page_view": (
+        "Page view",
+        "awareness",
+        r"page_?views?|viewed_page|page|page_visit(ed)?|(web(site)?_)?visit",
+    ),
     "pricing_view": ("Pricing page view", "decision", r"(viewed_)?pricing(_page)?(_view(ed)?|_visit)?"),
     "email_delivered": ("E-mail delivered", None, r"(e_?mail_)?delivered|delivery"),
     "email_open": ("E-mail open", "awareness", r"(e_?mail_)?open(ed)?|opened_e_?mail"),
     "email_click": ("E-mail click", "consideration", r"(e_?mail_)?(link_)?click(ed)?|clicked_(e_?mail|link)"),
     "email_unsubscribe": ("Unsubscribe", None, r"(e_?mail_)?unsubscribed?(_from_e_?mails?)?"),
-    "form_submit": ("Form submission", "consideration", r"form_(submit(ted)?|submission|fill(ed)?)|submitted_form"),
+    "form_submit": (
+        "Form submission",
+        "consideration",
+        r"form_(submit(ted)?|submission|fill(ed)?)|submitted_form",
+    ),
     "demo_request": ("Demo request", "decision", r"demo(_request(ed)?)?|requested_demo"),
     "webinar_attend": ("Webinar", "consideration", r"webinar(_attend(ed|ance)?)?|attended_webinar"),
     "content_download": ("Content download", "consideration", r"(content_|ebook_|whitepaper_)?download(ed)?"),
@@ -55,13 +76,20 @@ SHIPPED: Mapping[str, tuple[str, str | None, str]] = {
 _STAGES = (
     ("decision", r"pricing|demo|trial|quote|proposal|call|meeting|cart|checkout"),
     ("consideration", r"webinar|download|form|click|case|ebook|guide|compar|reply|replied"),
-    ("awareness", r"view|visit|open|like|session|page|impression|ad"),
+    ("awareness", r"view|visit|open|like|session|page|impression"),
 )
 
-_PERSONAL = re.compile(r"email|mail|phone|mobile|fax|address|street|ip|firstname|lastname|surname|fullname|birth(day|date)?")
-_CODED = re.compile(r"types?|regions?|browsers?|systems?|codes?|category|categories|segments?|zones?|class|group|cluster")
+_PERSONAL = re.compile(
+    r"email|mail|phone|mobile|fax|address|street|ip|firstname|lastname|surname|fullname|birth(day|date)?"
+)
+_CODED = re.compile(
+    r"types?|regions?|browsers?|systems?|codes?|category|categories|segments?|zones?|class|group|cluster"
+)
 _NOT_IMMUTABLE = re.compile(r"last|latest|recent|score|modified|updated|current|synced")
-_RESERVED = frozenset({"lead_id", "created", "outcome", "row_number"})
+_RESERVED = frozenset(
+    {"lead_id", "event_id", "event_type", "created", "occurred", "known", "outcome", "row_number"}
+)
+"""Columns of the canonical tables, which an attribute of the same name would hide."""
 MANY_LEVELS = 100
 
 
@@ -97,7 +125,9 @@ def plain(name: str) -> str:
 
 def column_for(table: TableProfile, names: tuple[str, ...], *, instant: bool = False) -> str | None:
     """The column whose name stands first in `names`, an instant if asked for."""
-    found = {plain(name): name for name, column in reversed(table.columns.items()) if column.instant or not instant}
+    found = {
+        plain(name): name for name, column in reversed(table.columns.items()) if column.instant or not instant
+    }
     return next((found[name] for name in names if name in found), None)
 
 
@@ -108,7 +138,9 @@ def attributes(table: TableProfile, used: Collection[str], *, today_only: bool) 
         if name in used:
             continue
         words, word = plain(name).split("_"), suspicious_word(name)
-        moving = next((part for part in words if _NOT_IMMUTABLE.fullmatch(part)), None) if today_only else None
+        moving = (
+            next((part for part in words if _NOT_IMMUTABLE.fullmatch(part)), None) if today_only else None
+        )
         if plain(name) in _RESERVED or name.casefold() in _RESERVED:
             answer.left_out[name] = "the product uses this name itself; rename the column in a `sql` source"
         elif column.filled == 0:
@@ -116,20 +148,32 @@ def attributes(table: TableProfile, used: Collection[str], *, today_only: bool) 
         elif _is_personal(words, column):
             answer.left_out[name] = "personal data that identifies someone teaches nothing about others"
         elif word:
-            answer.leaks[name] = f"proposed because of the word {word!r}: known or changed only after the outcome?"
+            answer.leaks[name] = (
+                f"proposed because of the word {word!r}: known or changed only after the outcome?"
+            )
         elif moving:
-            answer.leaks[name] = f"proposed because of the word {moving!r}: only today's value exists, not the past one"
+            answer.leaks[name] = (
+                f"proposed because of the word {moving!r}: only today's value exists, not the past one"
+            )
         elif column.distinct == 1 and column.filled == table.rows:
             answer.left_out[name] = "has the same value in every row"
         elif column.instant:
-            answer.left_out[name] = "is a time; a `sql` source can make a number of it (days before created_at)"
+            answer.left_out[name] = (
+                "is a time; a `sql` source can make a number of it (days before created_at)"
+            )
         elif words[-1] in ("id", "ids", "uuid", "guid") or words[0] in ("unnamed", "index"):
             answer.left_out[name] = "identifies something"
         elif column.number:
-            coded = column.integer and column.distinct <= MANY_LEVELS and any(_CODED.fullmatch(part) for part in words)
+            coded = (
+                column.integer
+                and column.distinct <= MANY_LEVELS
+                and any(_CODED.fullmatch(part) for part in words)
+            )
             answer.read[name] = "category" if coded else "number"
         elif column.distinct > MANY_LEVELS or (column.distinct > 20 and column.distinct > column.filled / 2):
-            answer.left_out[name] = f"about {column.distinct} different texts in {column.filled} rows; group them first"
+            answer.left_out[name] = (
+                f"about {column.distinct} different texts in {column.filled} rows; group them first"
+            )
         else:
             answer.read[name] = "category"
     return answer
@@ -157,7 +201,11 @@ def contact(table: TableProfile) -> Contact:
             answer.single.setdefault("opted_out", name)
         elif "consent" in words or re.search(r"opt(ed)?_in", known):
             channel = {"mail": "email", "call": "phone"}
-            spoken = [word for word in words if word in ("email", "mail", "phone", "call", "sms", "whatsapp", "post")]
+            spoken = [
+                word
+                for word in words
+                if word in ("email", "mail", "phone", "call", "sms", "whatsapp", "post")
+            ]
             if spoken:
                 answer.consent.setdefault(channel.get(spoken[0], spoken[0]), name)
     return answer
@@ -194,6 +242,11 @@ def scalar(text: str) -> str:
     """A text as YAML that reads back as the same text."""
     if re.fullmatch(r"[A-Za-z][\w./-]*( [\w./-]+)*", text, re.ASCII) and text.casefold() not in _YAML_WORDS:
         return text
+    return quote(text)
+
+
+def quote(text: str) -> str:
+    """A text in double quotes, as YAML and JSON write it."""
     return json.dumps(text, ensure_ascii=False)
 
 

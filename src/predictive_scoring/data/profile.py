@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -19,7 +20,9 @@ MISSING_TEXTS = (
 """Texts that usually mean "no value". "None" and "other" are left out: both are honest levels often enough."""
 
 _OFFSET = r"(Z|z|[+-]\d{2}(:?\d{2})?)\s*$"
-_TYPED = "sample_size=-1, auto_type_candidates=['BIGINT', 'DOUBLE', 'DATE', 'TIMESTAMP', 'TIMESTAMPTZ', 'VARCHAR']"
+_TYPED = (
+    "sample_size=-1, auto_type_candidates=['BIGINT', 'DOUBLE', 'DATE', 'TIMESTAMP', 'TIMESTAMPTZ', 'VARCHAR']"
+)
 
 
 @dataclass(frozen=True)
@@ -94,26 +97,27 @@ class TableProfile:
         """The rows stand in the order of this instant, oldest first."""
         moment = f"TRY_CAST({quoted(column)} AS TIMESTAMPTZ)"
         row = self._connection.execute(
-            f"SELECT count(*) FROM (SELECT {moment} AS now, lag({moment}) OVER () AS before FROM cells) WHERE now < before"
+            f"SELECT count(*) FROM (SELECT {moment} AS now, lag({moment}) OVER () AS before FROM cells) "
+            "WHERE now < before"
         ).fetchone()
         return row is not None and int(row[0]) == 0
 
     def _read(self) -> tuple[int, dict[str, ColumnProfile]]:
-        literal = _text(str(self.path.resolve()))
-        scan = f"read_parquet({literal})"
+        file = literal(str(self.path.resolve()))
+        scan = f"read_parquet({file})"
         kinds: dict[str, str] = {}
         if self.is_text:
-            found = self._connection.execute(f"SELECT Delimiter FROM sniff_csv({literal})").fetchone()
+            found = self._connection.execute(f"SELECT Delimiter FROM sniff_csv({file})").fetchone()
             self.separator = None if found is None or found[0] == "," else str(found[0])
-            delimiter = f", delim={_text(self.separator)}" if self.separator else ""
-            scan = f"read_csv({literal}, header=true, all_varchar=true{delimiter})"
-            typed = f"read_csv({literal}, header=true, {_TYPED}{delimiter})"
+            delimiter = f", delim={literal(self.separator)}" if self.separator else ""
+            scan = f"read_csv({file}, header=true, all_varchar=true{delimiter})"
+            typed = f"read_csv({file}, header=true, {_TYPED}{delimiter})"
             kinds = {str(row[0]): str(row[1]) for row in self._rows(f"DESCRIBE SELECT * FROM {typed}")}
         names = [str(row[0]) for row in self._rows(f"DESCRIBE SELECT * FROM {scan}")]
         self._connection.execute(f"CREATE VIEW raw AS SELECT * FROM {scan}")
         if self.is_text:
             self.missing = self._missing_texts(names)
-        absent = ", ".join(_text(text) for text in ("", *self.missing))
+        absent = ", ".join(literal(text) for text in ("", *self.missing))
         cells = ", ".join(
             f"CASE WHEN CAST({quoted(name)} AS VARCHAR) NOT IN ({absent}) THEN CAST({quoted(name)} AS VARCHAR) END "
             f"AS {quoted(name)}"
@@ -124,26 +128,44 @@ class TableProfile:
         answer = self._rows(f"SELECT count(*), {measures} FROM cells")[0]
         columns = {}
         for at, name in enumerate(names):
-            filled, distinct, numbers, integers, flags, instants, naive, oldest, newest = answer[1 + 9 * at : 10 + 9 * at]
+            filled, distinct, numbers, integers, flags, instants, naive, oldest, newest = answer[
+                1 + 9 * at : 10 + 9 * at
+            ]
             number, instant = 0 < filled == numbers, 0 < filled == instants and numbers == 0
-            local = filled > 0 and not number and not instant and kinds.get(name, "").startswith(("DATE", "TIMESTAMP"))
+            local = (
+                filled > 0
+                and not number
+                and not instant
+                and kinds.get(name, "").startswith(("DATE", "TIMESTAMP"))
+            )
             if local:
                 query = f"SELECT epoch(min({quoted(name)})), epoch(max({quoted(name)})) FROM {typed}"
                 oldest, newest = self._rows(query)[0]
             known = (instant or local) and oldest is not None and newest is not None
             columns[name] = ColumnProfile(
-                name, int(filled), int(distinct), number, number and integers == filled, 0 < filled == flags,
-                instant or local, local or (instant and naive > 0), local, int(oldest) if known else None, int(newest) if known else None,
-            )  # fmt: skip
+                name,
+                int(filled),
+                int(distinct),
+                number,
+                number and integers == filled,
+                0 < filled == flags,
+                instant or local,
+                local or (instant and naive > 0),
+                local,
+                int(oldest) if known else None,
+                int(newest) if known else None,
+            )
         return int(answer[0]), columns
 
     def _missing_texts(self, names: list[str]) -> tuple[str, ...]:
-        candidates = ", ".join(_text(text) for text in MISSING_TEXTS)
-        parts = ", ".join(f"list(DISTINCT {quoted(name)}) FILTER ({quoted(name)} IN ({candidates}))" for name in names)
+        candidates = ", ".join(literal(text) for text in MISSING_TEXTS)
+        parts = ", ".join(
+            f"list(DISTINCT {quoted(name)}) FILTER ({quoted(name)} IN ({candidates}))" for name in names
+        )
         found = {text for texts in self._rows(f"SELECT {parts} FROM raw")[0] for text in texts or ()}
         return tuple(text for text in MISSING_TEXTS if text in found)
 
-    def _rows(self, query: str) -> list[tuple[object, ...]]:
+    def _rows(self, query: str) -> list[tuple[Any, ...]]:
         return self._connection.execute(query).fetchall()
 
 
@@ -153,10 +175,11 @@ def _measures(name: str) -> str:
     return (
         f"count({name}), approx_count_distinct({name}), count(TRY_CAST({name} AS DOUBLE)), "
         f"count(*) FILTER (regexp_full_match({name}, '[+-]?[0-9]+')), count(TRY_CAST({name} AS BOOLEAN)), "
-        f"count({moment}), count(*) FILTER ({name} IS NOT NULL AND NOT regexp_matches({name}, {_text(_OFFSET)})), "
+        f"count({moment}), count(*) FILTER ({name} IS NOT NULL AND NOT regexp_matches({name}, {literal(_OFFSET)})), "
         f"epoch(min({moment})), epoch(max({moment}))"
     )
 
 
-def _text(value: str) -> str:
+def literal(value: str) -> str:
+    """A SQL text."""
     return "'" + value.replace("'", "''") + "'"

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import pandas as pd
 
-from predictive_scoring.data.canonical import CanonicalColumn, canonical_select, quoted
+from predictive_scoring.data.canonical import CanonicalColumn, canonical_select, first_row, quoted
 from predictive_scoring.errors import (
     DuplicateKey,
+    InvalidSetting,
     InvalidValue,
     MissingColumn,
     UnknownLead,
@@ -168,7 +169,7 @@ def touch_records(touches: pd.DataFrame) -> tuple[Touch, ...]:
 def open_tables(loaded: ProjectFile) -> Tables:
     """Read every source of the project into canonical tables (DuckDB, in memory).
 
-    Raises UnreadableFile, MissingColumn, InvalidValue, NaiveTimestamp, DuplicateKey."""
+    Raises UnreadableFile, MissingColumn, InvalidValue, NaiveTimestamp, DuplicateKey, InvalidSetting."""
     import ibis
 
     connection = ibis.duckdb.connect()
@@ -221,7 +222,7 @@ def _log(loaded: ProjectFile, connection: Backend) -> Tables:
     )
     observed_until = project.observed_until
     if observed_until is None:
-        latest = connection.raw_sql("SELECT max(known) FROM events").fetchone()
+        latest = first_row(connection, "SELECT max(known) FROM events")
         observed_until = int(latest[0]) if latest and latest[0] is not None else 0
     leads = connection.table("leads").to_pandas().sort_values("lead_id", ignore_index=True)
     return Tables(
@@ -295,6 +296,7 @@ def _canonicalise(
     described = {
         str(name): str(kind) for name, kind, *_ in connection.raw_sql(f"DESCRIBE {quoted(raw)}").fetchall()
     }
+    _refuse_unknown_zone(connection, source.time_zone, where)
     for column in columns:
         if column.name not in described and column.optional is None:
             raise MissingColumn(
@@ -313,17 +315,19 @@ def _canonicalise(
 
 def _read(loaded: ProjectFile, connection: Backend, raw: str, source: TableSource, where: str) -> None:
     """Create the table `raw` from the file or query, with a 1-based `row_number` in file order."""
-    if source.path is not None:
-        query = f"SELECT * FROM {_scan(loaded, source, source.path)}"
-    else:
+    try:
         for name, path in source.tables.items():
             connection.raw_sql(
                 f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT * FROM {_scan(loaded, source, path)}"
             )
-        query = str(source.sql).strip().rstrip(";")
-    try:
+        query = (
+            str(source.sql).strip().rstrip(";")
+            if source.path is None
+            else f"SELECT * FROM {_scan(loaded, source, source.path)}"
+        )
+        # First, so that a `row_number` of the user's own is the one that DuckDB renames.
         connection.raw_sql(
-            f"CREATE TABLE {quoted(raw)} AS SELECT *, row_number() OVER () AS row_number FROM ({query}\n)"
+            f"CREATE TABLE {quoted(raw)} AS SELECT row_number() OVER () AS row_number, * FROM ({query}\n)"
         )
     except duckdb.Error as refused:
         raise UnreadableFile(
@@ -333,7 +337,7 @@ def _read(loaded: ProjectFile, connection: Backend, raw: str, source: TableSourc
         ) from refused
     finally:
         for name in source.tables:
-            connection.raw_sql(f"DROP VIEW IF EXISTS {quoted(name)}")
+            connection.raw_sql(f"DROP VIEW IF EXISTS temp.{quoted(name)}")
 
 
 def _scan(loaded: ProjectFile, source: TableSource, path: str) -> str:
@@ -366,17 +370,26 @@ def _scan(loaded: ProjectFile, source: TableSource, path: str) -> str:
     )
 
 
+def _refuse_unknown_zone(connection: Backend, time_zone: str | None, where: str) -> None:
+    known = connection.raw_sql("SELECT name FROM pg_timezone_names()").fetchall()
+    if time_zone is not None and (time_zone,) not in known:
+        raise InvalidSetting(
+            what=f"{time_zone!r} is not a time zone",
+            where=f"{where}.time_zone",
+            remedy="Write the name of an IANA zone, for example Europe/Berlin or UTC.",
+        )
+
+
 def _refuse_duplicates(connection: Backend, table: str, key: str, where: str) -> None:
-    found = connection.raw_sql(
-        f"SELECT {quoted(key)}, count(*) FROM {quoted(table)} GROUP BY 1 HAVING count(*) > 1 ORDER BY 2 DESC, 1 LIMIT 1"
-    ).fetchone()
+    found = first_row(connection, f"SELECT {quoted(key)}, count(*) FROM {quoted(table)} WHERE {quoted(key)} IS NOT NULL "
+        "GROUP BY 1 HAVING count(*) > 1 ORDER BY 2 DESC, 1 LIMIT 1")
     if found:
         raise DuplicateKey(
             what=f"{key} {found[0]!r} stands in {found[1]} rows",
             where=f"{where}, column {key}",
             remedy="Keep one row per key.",
         )
-    empty = connection.raw_sql(f"SELECT count(*) FROM {quoted(table)} WHERE {quoted(key)} IS NULL").fetchone()
+    empty = first_row(connection, f"SELECT count(*) FROM {quoted(table)} WHERE {quoted(key)} IS NULL")
     if empty and empty[0]:
         raise InvalidValue(
             what=f"{empty[0]} rows have no {key}",

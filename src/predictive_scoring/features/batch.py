@@ -41,7 +41,12 @@ def feature_table(observations: ir.Table, events: ir.Table, features: Sequence[E
     # Properties get names of their own: one called `age` or `cutoff` must not meet the columns made here.
     columns = sorted({feature.column for feature in features if feature.column is not None})
     relevant = chosen.select(
-        "lead_id", "event_id", "event_type", "occurred", "known", **{_value(name): chosen[name] for name in columns}
+        "lead_id",
+        "event_id",
+        "event_type",
+        "occurred",
+        "known",
+        **{_value(name): chosen[name] for name in columns},
     )
     if any(feature.aggregate == "latest" for feature in features):
         order = ibis.window(

@@ -46,7 +46,12 @@ def views_of(project: Project) -> tuple[FeatureView, ...]:
         "profile",
         tuple(
             AttributeFeature(
-                name, setting.type, setting.label, setting.concept or setting.label, setting.group
+                name,
+                setting.type,
+                setting.label,
+                setting.concept or setting.label,
+                setting.group,
+                setting.direction,
             )
             for name, setting in project.attributes.items()
         ),
@@ -78,7 +83,7 @@ def _chosen(entry: str | FeatureViewSettings, project: Project) -> FeatureView:
             for feature in shipped[entry].features
             if isinstance(feature, EventFeature)
             and feature.event_types <= declared
-            and (feature.column is None or feature.column in project.event_properties)
+            and _readable(feature, project)
         )
         return FeatureView(entry, kept)
     view = _view(entry.name, entry.features)
@@ -98,4 +103,18 @@ def _chosen(entry: str | FeatureViewSettings, project: Project) -> FeatureView:
                 where=f"feature_views, {entry.name}",
                 remedy="Declare it under `event_properties` as number or category.",
             )
+        if not _readable(feature, project):
+            raise InvalidSetting(
+                what=f"feature {feature.label!r} takes the {feature.aggregate} of {feature.column!r}, a category",
+                where=f"feature_views, {entry.name}",
+                remedy="Declare the property as number, or use distinct or latest.",
+            )
     return view
+
+
+def _readable(feature: EventFeature, project: Project) -> bool:
+    """Whether the project declares the property that the feature reads, and as a number where it adds."""
+    if feature.column is None:
+        return True
+    declared = project.event_properties.get(feature.column)
+    return declared == "number" or (declared == "category" and feature.aggregate in ("distinct", "latest"))

@@ -15,7 +15,7 @@ from typing import Any
 
 from predictive_scoring.errors import InvalidSetting
 from predictive_scoring.features.aggregates import AGGREGATES, Aggregate, Reading
-from predictive_scoring.schema import Group
+from predictive_scoring.schema import Direction, Group
 from predictive_scoring.timeline import format_duration, spoken_duration
 
 
@@ -25,7 +25,9 @@ class EventFeature:
 
     `window` and `half_life` are in seconds. `concept` names what several features share ("pricing
     interest"): reasons are told per concept. `said` is a verb phrase for reasons ("Viewed the pricing
-    page"). `numerator` are the success events of a rate, `events` then the trials."""
+    page"), `none` the subject of a reason about nothing ("activity": "No activity"). `direction` forbids
+    the model to learn the opposite: a value that `raises` never lowers a score. `numerator` are the
+    success events of a rate, `events` then the trials."""
 
     aggregate: str
     events: tuple[str, ...]
@@ -40,6 +42,8 @@ class EventFeature:
     strength: float = 0.0
     alias: str | None = None
     said: str | None = None
+    none: str | None = None
+    direction: Direction | None = None
 
     def __post_init__(self) -> None:
         where = f"feature {self.label!r}"
@@ -130,6 +134,7 @@ class AttributeFeature:
     label: str
     concept: str
     group: Group = "fit"
+    direction: Direction | None = None
 
     @property
     def name(self) -> str:
@@ -174,9 +179,9 @@ def expand(entry: Mapping[str, Any]) -> tuple[EventFeature, ...]:
         EventFeature(
             aggregate=entry["aggregate"],
             events=tuple(entry["events"]),
-            label=label.format(
-                window=spoken_duration(window) if window else "all time",
-                half_life=spoken_duration(half_life) if half_life else "",
+            # Not `format`: a label with other braces is a label, not an error.
+            label=label.replace("{window}", spoken_duration(window) if window else "all time").replace(
+                "{half_life}", spoken_duration(half_life) if half_life else ""
             ),
             concept=entry["concept"],
             group=entry.get("group", "engagement"),
@@ -188,6 +193,8 @@ def expand(entry: Mapping[str, Any]) -> tuple[EventFeature, ...]:
             strength=float(entry.get("strength") or 0.0),
             alias=entry.get("alias"),
             said=entry.get("said"),
+            none=entry.get("none"),
+            direction=entry.get("direction"),
         )
         for window in windows
         for half_life in half_lives
@@ -233,11 +240,11 @@ def _feature(entry: Mapping[str, Any]) -> Feature:
 
 
 def fingerprint(views: Iterable[FeatureView]) -> str:
-    """SHA-256 of what the features compute (labels and sentences left out): equal fingerprints mean
+    """SHA-256 of what the features compute (wording and direction left out): equal fingerprints mean
     equal values for equal histories."""
-    wording = {"label", "concept", "said"}
+    apart = {"label", "concept", "said", "none", "direction"}
     stripped = [
-        [{key: value for key, value in feature.items() if key not in wording} for feature in view["features"]]
+        [{key: value for key, value in feature.items() if key not in apart} for feature in view["features"]]
         for view in to_document(views)
     ]
     return hashlib.sha256(json.dumps(stripped, sort_keys=True).encode()).hexdigest()

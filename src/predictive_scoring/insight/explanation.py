@@ -131,9 +131,10 @@ def reasons(found: Sequence[Concept], most: int = 5) -> tuple[Reason, ...]:
 def sentence(feature: Feature, value: Value) -> str:
     """One fact about the lead in words."""
     if isinstance(feature, AttributeFeature):
-        return f"{feature.label} is unknown" if value is None else f"{feature.label}: {_spoken(value)}"
+        words = "" if value is None else _spoken(value)
+        return f"{feature.label}: {words}" if words else f"{feature.label} is unknown"
     span = f" in the last {spoken_duration(feature.window)}" if feature.window else ""
-    subject = _subject(feature.label)
+    subject = feature.none or _subject(feature.label)
     if feature.aggregate == "count":
         if not value:
             return f"No {subject}{span or ' so far'}"
@@ -144,7 +145,7 @@ def sentence(feature: Feature, value: Value) -> str:
         )
     if feature.aggregate == "days_since":
         if value is None:
-            return f"No {subject.removeprefix('days since the last ')} so far"
+            return f"No {feature.none or subject.removeprefix('days since the last ')} so far"
         days = math.floor(float(value))
         ago = "within the last day" if days == 0 else f"{days} day{'' if days == 1 else 's'} ago"
         return f"{feature.said} {ago}" if feature.said else f"{feature.label}: {days}"
@@ -160,8 +161,8 @@ def _kind(feature: Feature) -> str:
 
 
 def _subject(label: str) -> str:
-    """`Pricing page views, last 30 days` -> `pricing page views`; a word in capitals (E-mail) is lowered too."""
-    stem = label.split(",")[0]
+    """`Pricing page views, last 30 days` -> `pricing page views`."""
+    stem = label.rsplit(", last ", 1)[0].split(", fading ", 1)[0]
     return stem[:1].lower() + stem[1:]
 
 
@@ -172,7 +173,7 @@ def _times(number: int) -> str:
 def _measured(feature: EventFeature, value: Value) -> str:
     number = float(value) if isinstance(value, (int, float)) else None
     if number is None:
-        return str(value)
+        return _brief(str(value))
     if feature.column and feature.column.endswith("_seconds"):
         return f"{number / 60:.0f} minutes" if number >= 90 else f"{number:.0f} seconds"
     if feature.aggregate == "rate":
@@ -185,4 +186,11 @@ def _measured(feature: EventFeature, value: Value) -> str:
 def _spoken(value: Value) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
-    return str(value)
+    return _brief(str(value))
+
+
+def _brief(text: str) -> str:
+    """A value somebody typed, on one line and short enough for a sentence."""
+    words = text.split()
+    short = " ".join(words[:8])[:60]
+    return short if short == " ".join(words) else f"{short.rstrip()}…"

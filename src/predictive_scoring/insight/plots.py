@@ -33,7 +33,8 @@ def calibration_plot(table: pd.DataFrame) -> Figure:
     )
     top = float(max(table["predicted"].max(), table["high"].max())) * 1.05
     axes.plot([0, top], [0, top], color=GREY, linestyle="--", label="perfectly calibrated")
-    spread = [table["observed"] - table["low"], table["high"] - table["observed"]]
+    # A rate of 0 or 1 lies on its own bound, which rounding may put a hair on the wrong side.
+    spread = np.maximum([table["observed"] - table["low"], table["high"] - table["observed"]], 0.0)
     axes.errorbar(
         table["predicted"],
         table["observed"],
@@ -93,15 +94,12 @@ def effects_plot(contributions: Floats, frame: pd.DataFrame, labels: Sequence[st
     # shap is heavy and only a training run draws this picture.
     import shap
 
-    # Categories have no scale to colour by: they are drawn in grey.
-    shown = np.column_stack(
-        [
-            pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
-            if frame[column].dtype != object
-            else np.full(len(frame), np.nan)
-            for column in frame.columns
-        ]
-    )
+    # Categories, and columns without any number, have no scale to colour by: text is drawn in grey.
+    shown = np.full(contributions.shape, "", dtype=object)
+    for number, column in enumerate(frame.columns):
+        scale = pd.to_numeric(frame[column], errors="coerce").to_numpy(dtype=float)
+        if frame[column].dtype != object and not np.isnan(scale).all():
+            shown[:, number] = scale
     explanation = shap.Explanation(values=contributions, data=shown, feature_names=list(labels))
     figure = Figure(figsize=(9.5, 6.5))
     axes = figure.subplots()

@@ -186,6 +186,12 @@ def read_bundle(path: Path) -> Bundle:
             where=str(path / MANIFEST),
             remedy="Name a bundle folder that `train` wrote, or restore it from the MLflow run.",
         ) from refused
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files", {}), dict):
+        raise CorruptBundle(
+            what="the manifest is not one that `train` wrote",
+            where=str(path / MANIFEST),
+            remedy="Restore the bundle from the MLflow run, or roll back to another version.",
+        )
     if manifest.get("format") != FORMAT:
         raise CorruptBundle(
             what=f"bundle format {manifest.get('format')!r} is not format {FORMAT}",
@@ -217,13 +223,20 @@ def read_bundle(path: Path) -> Bundle:
 def try_bundle(path: Path, *, timeout: float = 120.0) -> None:
     """Load the bundle and score its golden rows in a child process, so that a file that would crash
     LightGBM crashes the child. Raises CorruptBundle with the child's last words."""
-    child = subprocess.run(
-        [sys.executable, "-m", "predictive_scoring.keeping.golden", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    try:
+        child = subprocess.run(
+            [sys.executable, "-m", "predictive_scoring.keeping.golden", str(path)],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as refused:
+        raise CorruptBundle(
+            what=f"the bundle's trial load did not end within {timeout:g} seconds",
+            where=str(path),
+            remedy="Do not serve it; train again, or roll back to another version.",
+        ) from refused
     if child.returncode != 0:
         words = (child.stderr.strip() or child.stdout.strip()).splitlines()
         raise CorruptBundle(

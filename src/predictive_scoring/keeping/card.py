@@ -58,7 +58,7 @@ Columns declared as leaks and never read:
 
 ## Use
 
-Made to order leads for sales and nurturing. Not for decisions about credit, employment, insurance or housing, and not
+Made to rank leads for sales and nurturing. Not for decisions about credit, employment, insurance or housing, and not
 for leads unlike those above. The range beside a score speaks of leads with this score, never of one lead. A score
 says how likely a conversion is, not that an action would cause one.
 """

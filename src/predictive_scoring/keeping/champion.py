@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -87,6 +88,16 @@ class BundleStore:
                 where=str(self.pointer),
                 remedy="Promote a version again: predictive-scoring promote --version N.",
             ) from refused
+
+    def succession_or_new(self) -> Succession:
+        """The pointer's content, for a promotion: where it cannot be read a copy is kept beside it and a new
+        line begins, which is the remedy that `succession` names."""
+        try:
+            return self.succession()
+        except CorruptBundle:
+            with contextlib.suppress(OSError):
+                shutil.copyfile(self.pointer, self.pointer.with_suffix(".unreadable"))
+            return Succession()
 
     def champion(self) -> Promotion:
         """The champion. Raises UnknownModel when nothing was promoted yet."""

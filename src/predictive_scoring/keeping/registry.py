@@ -86,7 +86,7 @@ class Registry:
         mlflow.log_params({key: str(value)[:500] for key, value in record.params.items()})
         mlflow.log_metrics({key: value for key, value in record.metrics.items() if value == value})
         for file, figure in record.figures.items():
-            mlflow.log_figure(figure, file)
+            mlflow.log_figure(figure, file, save_kwargs={"bbox_inches": "tight"})
         for file, text in record.texts.items():
             mlflow.log_text(text, file)
         dataset = from_pandas(record.dataset, name=record.dataset_name, targets=record.label)
@@ -154,7 +154,7 @@ class Registry:
         """Make `version` the champion: alias in MLflow and pointer on disk together.
 
         Raises GateRefused for a rejected version without an `override` (a written reason, recorded)."""
-        if version.verdict != "validated" and not override:
+        if version.verdict != "validated" and not (override or "").strip():
             raise GateRefused(
                 what=f"version {version.version} of {version.name!r} was {version.verdict or 'never judged'}",
                 where=f"MLflow run {version.run_id}",
@@ -163,17 +163,18 @@ class Registry:
         bundle = store.path(version.bundle).name
         promotion = Promotion(bundle, version.version, version.run_id, promoted_at, override)
         with store.locked():
-            self._settle(store, version.name)
-            self._move(store, version.name, succeeded_by(store.succession(), promotion))
+            succession = store.succession_or_new()
+            self._settle(store, version.name, succession)
+            self._move(store, version.name, succeeded_by(succession, promotion))
         return promotion
 
     def rollback(self, store: BundleStore, name: str) -> Promotion:
         """Make the champion before the present one champion again. Raises UnknownModel."""
         self._connect()
         with store.locked():
-            self._settle(store, name)
-            succession = rolled_back(store.succession(), str(store.pointer))
-            self._move(store, name, succession)
+            succession = store.succession()
+            self._settle(store, name, succession)
+            self._move(store, name, rolled_back(succession, str(store.pointer)))
         return store.champion()
 
     def _move(self, store: BundleStore, name: str, succession: Succession) -> None:
@@ -184,9 +185,9 @@ class Registry:
         store.write_pointer(succession)
         store.settle()
 
-    def _settle(self, store: BundleStore, name: str) -> None:
+    def _settle(self, store: BundleStore, name: str, succession: Succession) -> None:
         if store.pending():
-            self._point_alias(name, store.succession().champion)
+            self._point_alias(name, succession.champion)
             store.settle()
 
     def _point_alias(self, name: str, champion: Promotion | None) -> None:

@@ -7,7 +7,7 @@ This module turns that matrix into a design matrix and fits
     minimise  sum_i w_i log(1 + exp(-s_i z_i)) + penalty / 2 * |beta|^2,      z = intercept + D beta
 
 (s_i = +-1, intercept not penalised; Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning", 4.4.4) by
-L-BFGS-B, because bounds on the coefficients are what makes declared directions hold.
+Newton steps within bounds, because bounds on the coefficients are what makes declared directions hold.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit
+from threadpoolctl import threadpool_limits
 
 from predictive_scoring.model.columns import Column
 
@@ -35,6 +36,11 @@ LOG_SKEWNESS = 2.0
 """Numbers at least this skewed enter as sign(x) log(1 + |x|) when that makes them less skewed."""
 MISSING_FLAG_COUNT = 5
 """A missing flag needs this many missing (and present) training rows; fewer cannot teach a coefficient."""
+
+
+NEWTON_STEPS = 50
+NEWTON_TOLERANCE = 1e-10
+"""Of the loss: further steps would not change a probability in its eighth digit."""
 
 
 @dataclass(frozen=True)
@@ -229,27 +235,87 @@ def fit_linear(
     if start is not None:
         beta = np.concatenate([[start.intercept], start.coefficients])
 
-    def loss_and_gradient(theta: Floats) -> tuple[float, Floats]:
-        z = theta[0] + design @ theta[1:]
-        loss = float(w @ (np.logaddexp(0.0, z) - y * z) + 0.5 * penalty * theta[1:] @ theta[1:])
-        residual = w * (expit(z) - y)
-        gradient = np.concatenate([[residual.sum()], residual @ design + penalty * theta[1:]])
-        # Per-row scale: the optimiser's stopping rules then mean the same for 100 and for 1,000,000 rows.
-        return loss / w.sum(), gradient / w.sum()
-
-    result = minimize(
-        loss_and_gradient,
-        beta,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=_bounds(columns, transforms),
-        options={"maxiter": 1000, "maxfun": 2000, "ftol": 1e-12, "gtol": 1e-7},
-    )
+    # Several BLAS threads spin while they wait for a busy core: on a shared machine one is many times faster.
+    with threadpool_limits(limits=1, user_api="blas"):
+        theta = _minimise(design, y, w, penalty, _bounds(columns, transforms), beta)
     return LinearPart(
         columns=tuple(columns),
         transforms=transforms,
-        intercept=float(result.x[0]),
-        coefficients=tuple(float(v) for v in result.x[1:]),
+        intercept=float(theta[0]),
+        coefficients=tuple(float(v) for v in theta[1:]),
         means=tuple(float(v) for v in np.average(design, axis=0, weights=w)),
         penalty=penalty,
     )
+
+
+def _minimise(
+    design: Floats,
+    y: Floats,
+    w: Floats,
+    penalty: float,
+    bounds: Sequence[tuple[float | None, float | None]],
+    start: Floats,
+) -> Floats:
+    """The bounded minimum (d + 1,) of the module's loss: Newton steps, each the bounded minimum of the local parabola.
+
+    A parabola in d dimensions costs microseconds, so the rows are passed over some six times instead of the sixty of a
+    quasi-Newton search on them. Steps are halved until the loss falls; it is convex, so the minimum found is the one.
+    """
+    ridge = np.full(len(start), penalty)
+    ridge[0] = 0.0
+    lower = np.array([-np.inf if low is None else low for low, _ in bounds])
+    upper = np.array([np.inf if high is None else high for _, high in bounds])
+    theta = np.clip(start, lower, upper)
+
+    def loss_at(point: Floats) -> tuple[float, Floats]:
+        z = point[0] + design @ point[1:]
+        return float(w @ (np.logaddexp(0.0, z) - y * z) + 0.5 * ridge @ point**2), z
+
+    loss, z = loss_at(theta)
+    for _ in range(NEWTON_STEPS):
+        p = expit(z)
+        residual = w * (p - y)
+        gradient = np.concatenate([[residual.sum()], residual @ design]) + ridge * theta
+        curvature = w * p * (1.0 - p)
+        weighted = design * curvature[:, None]
+        hessian = np.empty((len(theta), len(theta)))
+        hessian[0, 0] = curvature.sum()
+        hessian[0, 1:] = hessian[1:, 0] = weighted.sum(axis=0)
+        hessian[1:, 1:] = design.T @ weighted
+        hessian[np.diag_indices_from(hessian)] += ridge
+        step = _bounded_parabola(hessian, gradient, lower - theta, upper - theta)
+        # Twice the expected gain bounds the distance to the minimum (Boyd and Vandenberghe, 9.5.1).
+        if -float(gradient @ step) <= NEWTON_TOLERANCE * max(1.0, loss):
+            break
+        share = 1.0
+        while share > 1e-6:
+            candidate, candidate_z = loss_at(theta + share * step)
+            if candidate <= loss:
+                theta, loss, z = theta + share * step, candidate, candidate_z
+                break
+            share /= 2.0
+        else:
+            break
+    return np.clip(theta, lower, upper)
+
+
+def _bounded_parabola(hessian: Floats, gradient: Floats, lower: Floats, upper: Floats) -> Floats:
+    """The step (d,) within the bounds that minimises ``gradient step + step hessian step / 2``."""
+    scale = 1.0 / np.sqrt(np.maximum(np.diag(hessian), 1e-12))
+    scaled = hessian * scale[:, None] * scale
+
+    def parabola(step: Floats) -> tuple[float, Floats]:
+        bent = scaled @ step
+        slope = gradient * scale
+        return float(slope @ step + 0.5 * step @ bent), slope + bent
+
+    result = minimize(
+        parabola,
+        np.zeros(len(gradient)),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=list(zip(lower / scale, upper / scale, strict=True)),
+        options={"maxiter": 2000, "maxfun": 4000, "ftol": 1e-15, "gtol": 1e-9},
+    )
+    step: Floats = result.x * scale
+    return step
