@@ -16,7 +16,9 @@ from predictive_scoring.data.simulator import simulate as simulate_world
 from predictive_scoring.data.sinks import write_tables
 from predictive_scoring.data.sources import load_project, open_tables
 from predictive_scoring.errors import InvalidSetting
+from predictive_scoring.features.catalog import views_of
 from predictive_scoring.timeline import to_epoch
+from predictive_scoring.training import read_playbook
 
 
 def init(
@@ -73,7 +75,9 @@ def validate(project: Path, as_json: bool) -> None:
     with steps("reading the tables") as say:
         tables = open_tables(loaded)
         say("checking them")
-        report = audit_project(tables)
+        playbook = read_playbook(loaded, views_of(loaded.project))
+        actions = None if playbook is None else [action.action_id for action in playbook.actions]
+        report = audit_project(tables, actions=actions)
     if as_json:
         print_json(report.to_document())
     else:

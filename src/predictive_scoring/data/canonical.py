@@ -104,8 +104,11 @@ def _expression(
 def _refuse_uncastable(connection: Backend, raw: str, name: str, kind: str, spot: str, spoken: str) -> None:
     cast = f"TRY_CAST({name} AS {kind})"
     endless = "" if kind == "BOOLEAN" else f" OR isinf({cast})"
-    found = first_row(connection, f"SELECT row_number, CAST({name} AS VARCHAR) FROM {quoted(raw)} "
-        f"WHERE {name} IS NOT NULL AND ({cast} IS NULL{endless}) ORDER BY 1 LIMIT 1")
+    found = first_row(
+        connection,
+        f"SELECT row_number, CAST({name} AS VARCHAR) FROM {quoted(raw)} "
+        f"WHERE {name} IS NOT NULL AND ({cast} IS NULL{endless}) ORDER BY 1 LIMIT 1",
+    )
     if found:
         raise InvalidValue(
             what=f"{found[1]!r} is not {spoken}",

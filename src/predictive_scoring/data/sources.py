@@ -381,8 +381,11 @@ def _refuse_unknown_zone(connection: Backend, time_zone: str | None, where: str)
 
 
 def _refuse_duplicates(connection: Backend, table: str, key: str, where: str) -> None:
-    found = first_row(connection, f"SELECT {quoted(key)}, count(*) FROM {quoted(table)} WHERE {quoted(key)} IS NOT NULL "
-        "GROUP BY 1 HAVING count(*) > 1 ORDER BY 2 DESC, 1 LIMIT 1")
+    found = first_row(
+        connection,
+        f"SELECT {quoted(key)}, count(*) FROM {quoted(table)} WHERE {quoted(key)} IS NOT NULL "
+        "GROUP BY 1 HAVING count(*) > 1 ORDER BY 2 DESC, 1 LIMIT 1",
+    )
     if found:
         raise DuplicateKey(
             what=f"{key} {found[0]!r} stands in {found[1]} rows",

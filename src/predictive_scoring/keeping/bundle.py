@@ -227,7 +227,9 @@ def try_bundle(path: Path, *, timeout: float = 120.0) -> None:
         child = subprocess.run(
             [sys.executable, "-m", "predictive_scoring.keeping.golden", str(path)],
             capture_output=True,
-            text=True,
+            # A dying LightGBM prints whatever lay in memory.
+            encoding="utf-8",
+            errors="replace",
             timeout=timeout,
             check=False,
         )
@@ -238,7 +240,8 @@ def try_bundle(path: Path, *, timeout: float = 120.0) -> None:
             remedy="Do not serve it; train again, or roll back to another version.",
         ) from refused
     if child.returncode != 0:
-        words = (child.stderr.strip() or child.stdout.strip()).splitlines()
+        printed = (child.stderr.strip() or child.stdout.strip()).splitlines()
+        words = ["".join(letter for letter in line if letter.isprintable())[:300] for line in printed]
         raise CorruptBundle(
             what=f"the bundle failed its trial load (exit {child.returncode}): {words[-1] if words else 'no message'}",
             where=str(path),
