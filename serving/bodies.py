@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from predictive_scoring.schema import Document, Score, Stage, Trend
-from pydantic import BaseModel, ConfigDict, Field
 
 MOST_LEADS = 1000
 MOST_EVENTS = 10_000
@@ -14,8 +15,25 @@ MOST_TOUCHES = 1000
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
 Text = Annotated[str, Field(max_length=2000)]
-Instant = Annotated[str, Field(max_length=40, description="ISO 8601 with an offset, e.g. 2026-01-05T09:00:00Z")]
+Instant = Annotated[
+    str, Field(max_length=40, description="ISO 8601 with an offset, e.g. 2026-01-05T09:00:00Z")
+]
 Scalar = bool | int | float | Text | None
+
+
+EXAMPLE: dict[str, Any] = {
+    "leads": [
+        {
+            "lead_id": "bar-1",
+            "created_at": "2026-01-05T09:00:00Z",
+            "attributes": {},
+            "events": [
+                {"event_id": "1", "event_type": "pricing_view", "occurred_at": "2026-02-01T10:00:00Z"}
+            ],
+        }
+    ],
+    "as_of": "2026-02-10T00:00:00Z",
+}
 
 
 class Body(BaseModel):
@@ -30,7 +48,9 @@ class EventBody(Body):
     event_id: Id = Field(description="Unique within the lead")
     event_type: Name = Field(description="As declared in the project file")
     occurred_at: Instant
-    known_at: Instant | None = Field(default=None, description="When you learned of it; default `occurred_at`")
+    known_at: Instant | None = Field(
+        default=None, description="When you learned of it; default `occurred_at`"
+    )
     properties: dict[Name, Scalar] = Field(default_factory=dict, max_length=100)
 
 
@@ -49,40 +69,20 @@ class LeadBody(Body):
     lead_id: Id
     created_at: Instant | None = Field(default=None, description="Required unless the lead is a stored one")
     attributes: dict[Name, Scalar] | None = Field(
-        default=None, max_length=500, description="Columns of the `leads` table: attributes, consent and contact flags"
+        default=None,
+        max_length=500,
+        description="Columns of the `leads` table: attributes, consent and contact flags",
     )
-    events: tuple[EventBody, ...] | None = Field(default=None, max_length=MOST_EVENTS)
-    touches: tuple[TouchBody, ...] | None = Field(default=None, max_length=MOST_TOUCHES)
+    events: list[EventBody] | None = Field(default=None, max_length=MOST_EVENTS)
+    touches: list[TouchBody] | None = Field(default=None, max_length=MOST_TOUCHES)
 
 
 class ScoreRequest(Body):
     """Leads to score. Each is judged on its own; a bad one appears in `errors` and spares the others."""
 
-    model_config = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "as_of": "2026-02-10T00:00:00Z",
-                    "leads": [
-                        {
-                            "lead_id": "bar-1",
-                            "created_at": "2026-01-05T09:00:00Z",
-                            "attributes": {},
-                            "events": [
-                                {
-                                    "event_id": "1",
-                                    "event_type": "pricing_view",
-                                    "occurred_at": "2026-02-01T10:00:00Z",
-                                }
-                            ],
-                        }
-                    ],
-                }
-            ]
-        }
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [EXAMPLE]})
 
-    leads: tuple[LeadBody, ...] = Field(min_length=1, max_length=MOST_LEADS)
+    leads: list[LeadBody] = Field(min_length=1, max_length=MOST_LEADS)
     as_of: Instant | None = Field(
         default=None,
         description="The instant to score at. Default: now for leads in the body, and the end of the stored "
@@ -135,3 +135,33 @@ class LeadPage(Document):
     limit: int
     offset: int
     leads: tuple[LeadSummary, ...]
+
+
+class FeatureDocument(Document):
+    """A feature that the model reads."""
+
+    name: str
+    label: str
+    concept: str = Field(description="What it tells about; reasons are given per concept")
+    group: str
+    kind: str
+
+
+class ModelDocument(Document):
+    """The model that serves."""
+
+    name: str
+    version: str | None
+    bundle: str
+    description: str
+    horizon_days: int
+    verdict: str = Field(description="The judgement at training: validated or rejected")
+    verdict_reasons: tuple[str, ...]
+    reference_odds: float = Field(description="Odds that score 50; every 10 points double them")
+    ready_probability: float = Field(
+        description="Leads at or above this probability are ready; above 1: none is"
+    )
+    features: tuple[FeatureDocument, ...]
+    metrics: dict[str, Any]
+    stored_leads: int
+    stored_until: str = Field(description="How far the stored history is complete")

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import time
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+)
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -39,7 +46,10 @@ class Metrics:
         )
         self.ready = Gauge("predictive_scoring_ready", "1 when a model is loaded", registry=self.registry)
         self.model = Gauge(
-            "predictive_scoring_model", "The model that serves", ("name", "version", "bundle"), registry=self.registry
+            "predictive_scoring_model",
+            "The model that serves",
+            ("name", "version", "bundle"),
+            registry=self.registry,
         )
 
     def text(self) -> bytes:

@@ -14,9 +14,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from predictive_scoring.errors import EnvironmentMissing, PredictiveScoringError, UnknownLead
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
+
+from predictive_scoring.errors import EnvironmentMissing, PredictiveScoringError, UnknownLead
 
 MEDIA_TYPE = "application/problem+json"
 MOST_COMPLAINTS = 20
@@ -60,6 +61,9 @@ class Problem(BaseModel):
     name: str = Field(description="Stable name of the kind of problem")
     where: str | None = None
     remedy: str | None = Field(default=None, description="What to do about it")
+    error: str | None = Field(
+        default=None, description="Name of the library's error behind it, if there is one"
+    )
     errors: tuple[Complaint, ...] = ()
 
 
@@ -73,12 +77,13 @@ class Refused(Exception):
         *,
         where: str | None = None,
         remedy: str | None = None,
+        error: str | None = None,
         errors: Sequence[Complaint] = (),
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(name)
         self.name, self.detail, self.where, self.remedy = name, detail, where, remedy
-        self.errors, self.headers = tuple(errors), headers
+        self.error, self.errors, self.headers = error, tuple(errors), headers
 
     @property
     def problem(self) -> Problem:
@@ -92,6 +97,7 @@ class Refused(Exception):
             name=self.name,
             where=self.where,
             remedy=self.remedy,
+            error=self.error,
             errors=self.errors,
         )
 
@@ -112,7 +118,7 @@ def refusal_of(error: PredictiveScoringError) -> Refused:
         if isinstance(error, EnvironmentMissing)
         else "InvalidBody"
     )
-    return Refused(name, error.what, where=error.where, remedy=error.remedy)
+    return Refused(name, error.what, where=error.where, remedy=error.remedy, error=error.name)
 
 
 _NAME = re.compile(r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")
@@ -134,12 +140,33 @@ def spoken_place(place: Sequence[object], root: str = "") -> str:
     return spoken or "body"
 
 
+# pydantic speaks of Python types, the reader of a JSON document thinks in those of JSON.
+_SPOKEN: Mapping[str, str] = {
+    "model_type": "it is not an object",
+    "model_attributes_type": "it is not an object",
+    "dict_type": "it is not an object",
+    "list_type": "it is not a list",
+    "string_type": "it is not text",
+    "missing": "it is missing",
+    "extra_forbidden": "this key is not known",
+    "finite_number": "it is not a finite number",
+}
+
+
+# What pydantic adds to a place where several types are possible.
+_ALTERNATIVES = frozenset({"bool", "int", "float", "str", "constrained-str"})
+
+
 def complaints(errors: Sequence[Mapping[str, Any]], root: str = "") -> tuple[Complaint, ...]:
-    """pydantic's complaints without the input they carry."""
-    return tuple(
-        Complaint(where=spoken_place(error["loc"], root), what=str(error["msg"]).removeprefix("Value error, "))
-        for error in errors[:MOST_COMPLAINTS]
-    )
+    """The complaints of pydantic without the input they carry."""
+    found = []
+    for error in errors[:MOST_COMPLAINTS]:
+        place = error["loc"]
+        what = _SPOKEN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
+        if len(place) > 1 and place[-1] in _ALTERNATIVES:
+            place, what = place[:-1], "it is not a text of at most 2,000 characters, a finite number, true, false or null"
+        found.append(Complaint(where=spoken_place(place, root), what=what))
+    return tuple(found)
 
 
 def install(app: FastAPI) -> None:
@@ -173,13 +200,17 @@ def install(app: FastAPI) -> None:
                 remedy="See /docs for the addresses and their methods.",
                 headers=error.headers,
             ).response()
-        return Refused("NotFound", "Nothing is served here.", remedy="See /docs for the addresses.").response()
+        return Refused(
+            "NotFound", "Nothing is served here.", remedy="See /docs for the addresses."
+        ).response()
 
     async def failed(_: Request, error: Exception) -> JSONResponse:
         # The traceback names code, not the request; the message may hold a value and is left to the traceback.
         log.error("unexpected %s", type(error).__name__, exc_info=error)
         return Refused(
-            "InternalError", "An unexpected error was logged.", remedy="Try again; if it stays, report the log."
+            "InternalError",
+            "An unexpected error was logged.",
+            remedy="Try again; if it stays, report the log.",
         ).response()
 
     app.add_exception_handler(Refused, refused)

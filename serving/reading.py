@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+from pydantic_core import from_json
+
 from predictive_scoring.errors import DuplicateKey, InputError, InvalidValue, NaiveTimestamp
 from predictive_scoring.schema import LEAD_CREATED, Event, Lead, Touch
 from predictive_scoring.settings import Project
 from predictive_scoring.timeline import parse_instant
-from pydantic import ValidationError
-from pydantic_core import from_json
 
 from .bodies import MOST_LEADS, EventBody, ItemNote, LeadBody, Scalar
 from .problems import Refused, complaints, safe_name, spoken_place
@@ -45,7 +46,12 @@ class ReadLeads:
         """Note an error beside the lead."""
         self.errors.append(
             ItemNote(
-                index=index, lead_id=lead_id, code=error.name, what=error.what, where=error.where, remedy=error.remedy
+                index=index,
+                lead_id=lead_id,
+                code=error.name,
+                what=error.what,
+                where=error.where,
+                remedy=error.remedy,
             )
         )
 
@@ -61,7 +67,7 @@ def read_frame(body: bytes) -> Frame:
             "InvalidJson",
             "The body cannot be read as JSON.",
             where=place if place.startswith("line ") else "body",
-            remedy="Send one JSON object, e.g. {\"leads\": [...]}; use null for a missing number.",
+            remedy='Send one JSON object, e.g. {"leads": [...]}; use null for a missing number.',
         ) from refused
     if not isinstance(document, dict):
         raise _form("The body is not a JSON object.", "body")
@@ -129,7 +135,9 @@ class LeadReader:
                 body = LeadBody.model_validate(item)
                 if body.lead_id in seen:
                     raise DuplicateKey(
-                        what="the lead stands twice in the request", where=where, remedy="Send each lead once."
+                        what="the lead stands twice in the request",
+                        where=where,
+                        remedy="Send each lead once.",
                     )
                 seen.add(body.lead_id)
                 if body.model_fields_set == {"lead_id"}:
@@ -142,7 +150,9 @@ class LeadReader:
                 found.refuse(
                     index,
                     lead_id,
-                    InvalidValue(what=complaint.what, where=complaint.where, remedy="See /docs for the form of a lead."),
+                    InvalidValue(
+                        what=complaint.what, where=complaint.where, remedy="See /docs for the form of a lead."
+                    ),
                 )
             except InputError as refused:
                 found.refuse(index, lead_id, refused)
@@ -200,7 +210,9 @@ class LeadReader:
             elif name in flags:
                 # A text such as "no" would count as true: consent is never guessed.
                 if not (value is None or isinstance(value, bool)):
-                    raise InvalidValue(what="it is not true, false or null", where=spot, remedy="Send a JSON boolean.")
+                    raise InvalidValue(
+                        what="it is not true, false or null", where=spot, remedy="Send a JSON boolean."
+                    )
                 read[name] = value
             elif name == contact.time_zone:
                 read[name] = _typed(value, "category", spot)
@@ -262,4 +274,3 @@ def _ignored(lead_id: str, where: str, kind: str, names: Sequence[str]) -> ItemN
         where=where,
         remedy="Check the spelling; /v1/model lists what the model reads.",
     )
-

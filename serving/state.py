@@ -10,8 +10,10 @@ import logging
 import os
 import threading
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     # Heavy modules (seconds): imported where they are used, so that the worker answers early.
     from predictive_scoring.data.sources import Tables
     from predictive_scoring.scoring import Scorer
+    from predictive_scoring.settings import Project
 
 PROJECT_VARIABLE = "PREDICTIVE_SCORING_PROJECT"
 MODELS_VARIABLE = "PREDICTIVE_SCORING_MODELS"
@@ -54,6 +57,11 @@ class Serving:
     def as_of_text(self) -> str:
         return format_instant(self.as_of)
 
+    @cached_property
+    def counts(self) -> Mapping[str, int]:
+        """Leads by readiness; `unscored` are those without a score."""
+        return Counter(row.readiness or "unscored" for row in self.ranked)
+
     def document(self, lead_id: str) -> bytes:
         """The stored lead's Score document as JSON. Raises UnknownLead."""
         if lead_id not in self.documents:
@@ -68,7 +76,9 @@ class Serving:
         if not wanted:
             return {}
         events = self.tables.events
-        frame = events.filter(events["lead_id"].isin(wanted), events["event_type"] != LEAD_CREATED).to_pandas()
+        frame = events.filter(
+            events["lead_id"].isin(wanted), events["event_type"] != LEAD_CREATED
+        ).to_pandas()
         histories = dict(list(frame.groupby("lead_id")))
         touches = self.tables.touches
         touched = dict(list(touches[touches["lead_id"].isin(wanted)].groupby("lead_id")))
@@ -103,6 +113,8 @@ class Serving:
         return [scores[index] for index in sorted(scores)], found
 
     def _scored(self, leads: Mapping[int, Lead], as_of: int, found: ReadLeads) -> dict[int, Score]:
+        if not leads:
+            return {}
         try:
             return dict(zip(leads, self.scorer.score_many(list(leads.values()), as_of), strict=True))
         except (ArithmeticError, LookupError, TypeError, ValueError, PredictiveScoringError):
@@ -162,8 +174,9 @@ class ServingState:
             self.serving = load_serving(self.project_file, self.models)
         except PredictiveScoringError as refused:
             self.failure = refused
-            log.error("cannot serve: %s", refused)
-        except Exception as unexpected:  # noqa: BLE001 told by /readyz and the log; a thread has no caller
+            log.warning("cannot serve: %s", refused)
+        # A thread has no caller: /readyz and the log tell it.
+        except Exception as unexpected:
             self.failure = PredictiveScoringError(
                 what=f"loading failed with {type(unexpected).__name__}",
                 where="service start",
@@ -176,7 +189,8 @@ class ServingState:
         if self.serving is not None:
             return self.serving
         if self.failure is not None:
-            raise Refused("NotReady", self.failure.what, where=self.failure.where, remedy=self.failure.remedy)
+            cause = self.failure
+            raise Refused("NotReady", cause.what, where=cause.where, remedy=cause.remedy, error=cause.name)
         raise Refused(
             "NotReady",
             "The model is being loaded.",
@@ -190,9 +204,8 @@ def load_serving(project_file: Path | None, models: Path) -> Serving:
 
     Raises InvalidSetting, UnknownModel, CorruptBundle and the errors of `open_tables`."""
     from predictive_scoring.data.sources import load_project, open_tables
-    from predictive_scoring.keeping.bundle import read_bundle
     from predictive_scoring.keeping.champion import BundleStore
-    from predictive_scoring.scoring import Scorer
+    from predictive_scoring.scoring import champion_scorer
 
     if project_file is None:
         raise InvalidSetting(
@@ -201,13 +214,11 @@ def load_serving(project_file: Path | None, models: Path) -> Serving:
             remedy="Start the service with predictive-scoring serve --project FILE.",
         )
     loaded = load_project(project_file)
-    store = BundleStore(models / loaded.project.name)
-    champion = store.champion()
-    bundle = read_bundle(store.path(champion.bundle))
-    scorer = Scorer(bundle.scoring_model(), bundle.identity, champion.version)
+    scorer = champion_scorer(BundleStore(models / loaded.project.name))
     tables = open_tables(loaded)
     as_of = tables.observed_until
-    shown = _shown(scorer)
+    # The project file's own order; the bundle's copy is sorted by name.
+    shown = _shown(loaded.project)
     about = {
         str(row["lead_id"]): tuple(str(row[name]) for name in shown if isinstance(row[name], str))
         for row in tables.leads[["lead_id", *shown]].to_dict("records")
@@ -226,8 +237,8 @@ def load_serving(project_file: Path | None, models: Path) -> Serving:
     return Serving(scorer, tables, as_of, ranked, places, documents)
 
 
-def _shown(scorer: Scorer) -> list[str]:
-    attributes = scorer.scoring.project.attributes
+def _shown(project: Project) -> list[str]:
+    attributes = project.attributes
     return [name for name, setting in attributes.items() if setting.type == "category"][:ABOUT]
 
 

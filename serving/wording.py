@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from predictive_scoring.nurture.gate import REASONS
 from predictive_scoring.schema import Score
+from predictive_scoring.timeline import parse_instant, to_datetime
 
 STATUS_REASONS: Mapping[str, str] = {
     "opted_out": "Opted out: neither scored nor used for learning",
@@ -63,4 +65,70 @@ def next_action(score: Score) -> str | None:
 
 def spoken_grade(grade: str) -> str:
     """`B1` in words."""
-    return f"Fit {grade[0]}: {THIRDS[grade[0]]} by who they are. Engagement {grade[1]}: {THIRDS[grade[1]]} by what they did."
+    fit, engagement = grade[0], grade[1]
+    return f"Fit {fit}: {THIRDS[fit]} by who they are. Engagement {engagement}: {THIRDS[engagement]} by what they did."
+
+
+def spoken_percentile(percentile: int) -> str:
+    """Where the score stands among the leads the model was trained on."""
+    if percentile >= 100:
+        return "Higher than nearly all leads"
+    return f"Higher than {percentile} % of leads" if percentile > 0 else "Lower than nearly all leads"
+
+
+def percent(probability: float) -> str:
+    """`18.3 %`; very small ones keep one digit that is not 0."""
+    share = 100.0 * probability
+    return f"{share:.1f} %" if share >= 0.1 else "under 0.1 %"
+
+
+def day(instant: str) -> str:
+    """`2026-06-30T00:00:00Z` -> `30 June 2026`."""
+    moment = _parsed(instant)
+    return f"{moment.day} {moment:%B %Y}"
+
+
+def moment(instant: str) -> str:
+    """`2026-06-30T09:05:00Z` -> `30 Jun 2026, 09:05`."""
+    parsed = _parsed(instant)
+    return f"{parsed.day} {parsed:%b %Y, %H:%M}"
+
+
+def _parsed(instant: str) -> datetime:
+    return to_datetime(parse_instant(instant))
+
+
+def value(found: object) -> str:
+    """A feature's or attribute's value as people write it."""
+    if found is None:
+        return "unknown"
+    if isinstance(found, bool):
+        return "yes" if found else "no"
+    if isinstance(found, int | float):
+        return (
+            f"{found:,.0f}"
+            if found == int(found)
+            else f"{found:,.2f}"
+            if abs(found) < 10
+            else f"{found:,.1f}"
+        )
+    return str(found)
+
+
+def signed(points: float) -> str:
+    """`+1.4` or `−0.3`."""
+    return f"{'−' if points < 0 else '+'}{abs(points):.1f}"
+
+
+def properties(found: Mapping[str, object]) -> str:
+    """`topic: integration · 1 min 23 s`."""
+    spoken = []
+    for name, held in found.items():
+        if held is None:
+            continue
+        if name.endswith("_seconds") and isinstance(held, int | float):
+            minutes, seconds = divmod(round(held), 60)
+            spoken.append(f"{minutes} min {seconds} s" if minutes else f"{seconds} s")
+        else:
+            spoken.append(f"{name.replace('_', ' ')}: {value(held)}")
+    return " · ".join(reversed(spoken))
