@@ -164,7 +164,10 @@ def complaints(errors: Sequence[Mapping[str, Any]], root: str = "") -> tuple[Com
         place = error["loc"]
         what = _SPOKEN.get(error["type"]) or str(error["msg"]).removeprefix("Value error, ")
         if len(place) > 1 and place[-1] in _ALTERNATIVES:
-            place, what = place[:-1], "it is not a text of at most 2,000 characters, a finite number, true, false or null"
+            place, what = (
+                place[:-1],
+                "it is not a text of at most 2,000 characters, a finite number, true, false or null",
+            )
         found.append(Complaint(where=spoken_place(place, root), what=what))
     return tuple(found)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from predictive_scoring.errors import InvalidSetting, PredictiveScoringError, UnknownLead
-from predictive_scoring.schema import LEAD_CREATED, Lead, Score
+from predictive_scoring.schema import Lead, Score
 from predictive_scoring.timeline import format_instant
 
 from .bodies import ItemNote, LeadSummary
@@ -70,29 +70,7 @@ class Serving:
 
     def stored_leads(self, lead_ids: Iterable[str]) -> dict[str, Lead]:
         """Stored leads with their histories by id, in one query; unknown ids are left out."""
-        from predictive_scoring.data.sources import lead_record
-
-        wanted = [lead_id for lead_id in dict.fromkeys(lead_ids) if lead_id in self.places]
-        if not wanted:
-            return {}
-        events = self.tables.events
-        frame = events.filter(
-            events["lead_id"].isin(wanted), events["event_type"] != LEAD_CREATED
-        ).to_pandas()
-        histories = dict(list(frame.groupby("lead_id")))
-        touches = self.tables.touches
-        touched = dict(list(touches[touches["lead_id"].isin(wanted)].groupby("lead_id")))
-        properties = tuple(self.scorer.scoring.project.event_properties)
-        rows = self.tables.leads.iloc[[self.places[lead_id] for lead_id in wanted]].to_dict("records")
-        return {
-            lead_id: lead_record(
-                {str(key): value for key, value in row.items()},
-                histories.get(lead_id, frame.iloc[:0]),
-                touched.get(lead_id, touches.iloc[:0]),
-                properties,
-            )
-            for lead_id, row in zip(wanted, rows, strict=True)
-        }
+        return self.tables.stored_leads(lead_id for lead_id in lead_ids if lead_id in self.places)
 
     def score(self, raw: Sequence[Any], as_of: int | None, now: int) -> tuple[list[Score], ReadLeads]:
         """Scores of the leads of a request in their order, and the notes on them.

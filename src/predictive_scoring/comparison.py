@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from predictive_scoring.data.dataset import feature_frame, observe
 from predictive_scoring.data.sources import Tables
 from predictive_scoring.keeping.bundle import read_bundle
 from predictive_scoring.keeping.champion import BundleStore
-from predictive_scoring.keeping.registry import Version
 from predictive_scoring.model.evaluation import Metrics, Verdict, evaluate, judge
+
+if TYPE_CHECKING:
+    from predictive_scoring.keeping.registry import Version
 
 
 @dataclass(frozen=True)

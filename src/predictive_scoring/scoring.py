@@ -7,7 +7,7 @@ how the feature vector is read: by `fold` for a lead in hand, by `expression` fo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 
 from predictive_scoring.data.dataset import feature_frame
-from predictive_scoring.data.sources import Tables, records, touch_records
+from predictive_scoring.data.histories import records, touches_by_lead
+from predictive_scoring.data.sources import Tables
 from predictive_scoring.features.aggregates import Value
 from predictive_scoring.features.batch import weekly_count_table
 from predictive_scoring.features.definitions import EventFeature, Feature
@@ -57,11 +58,13 @@ class _Subject:
 
 @dataclass(frozen=True)
 class Scorer:
-    """A scoring model with its name, ready to answer. `version` is the registry's, if registered."""
+    """A scoring model with its name, ready to answer. `version` is the registry's, if registered;
+    `manifest` is its bundle's, with the verdict it was given."""
 
     scoring: ScoringModel
     identity: str
     version: str | None = None
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
     @cached_property
     def reference(self) -> ModelReference:
@@ -115,7 +118,7 @@ class Scorer:
         self, tables: Tables, as_of: int, *, chunk: int = 2000, progress: Progress | None = None
     ) -> Iterator[Score]:
         """Scores of every stored lead, in order of lead id, read by the engine that holds the tables."""
-        touches = {key: touch_records(part) for key, part in tables.touches.groupby("lead_id")}
+        touches = touches_by_lead(tables.touches)
         total = len(tables.leads)
         for start in range(0, total, chunk):
             leads = tables.leads.iloc[start : start + chunk].reset_index(drop=True)
@@ -163,8 +166,10 @@ class Scorer:
         low, high = model.interval(now)
         scores = grading.scores(logits)
         earlier = grading.scores(model.logit(before))
+        # A lead's first week is seldom whole. It is read as one all the same: otherwise three busy days would
+        # count as nothing known.
         weeks = np.array(
-            [max(0, age(subject.created, as_of)) // WEEK for subject in subjects], dtype=np.int64
+            [max(0, -(-age(subject.created, as_of) // WEEK)) for subject in subjects], dtype=np.int64
         )
         stages = most_likely(filter_stages(counts, weeks, self.scoring.stages))
         fit, engagement = fit_and_engagement(self.features, contributions)
@@ -273,7 +278,7 @@ def champion_scorer(store: BundleStore) -> Scorer:
     """The scorer of a project's champion, its bundle verified. Raises UnknownModel and CorruptBundle."""
     promotion = store.champion()
     bundle = read_bundle(store.path(promotion.bundle))
-    return Scorer(bundle.scoring_model(), bundle.identity, promotion.version)
+    return Scorer(bundle.scoring_model(), bundle.identity, promotion.version, bundle.manifest)
 
 
 def _observations(leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:

@@ -105,6 +105,12 @@ class AttributeSettings(Settings):
     direction: Direction | None = None
     immutable: bool = False
 
+    @model_validator(mode="after")
+    def _direction_of_a_number(self) -> Self:
+        if self.direction is not None and self.type != "number":
+            raise ValueError("`direction` is for numbers: a category has no more and less")
+        return self
+
 
 class EventTypeSettings(Settings):
     """What an event type means: its label, and the stage of the buyer's journey it speaks for."""
@@ -156,8 +162,9 @@ class CutoffSettings(Settings):
 
 
 class SplitSettings(Settings):
-    """The newest `test` share of the cutoffs (or rows) is the test period, the `calibrate` share before
-    it calibrates, the rest trains. `test_from` fixes the start of the test period instead."""
+    """The newest `test` share of the examples is the test period, the `calibrate` share before it
+    calibrates, the rest trains. With `test_from` the test period starts at that instant, `test` is not
+    read, and `calibrate` is the share of the examples before it."""
 
     calibrate: float = Field(default=0.2, gt=0, lt=1)
     test: float = Field(default=0.2, gt=0, lt=1)

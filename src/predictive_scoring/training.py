@@ -23,7 +23,6 @@ from predictive_scoring.errors import TrainingImpossible
 from predictive_scoring.features.catalog import views_of
 from predictive_scoring.features.definitions import Feature, FeatureView, features_of, fingerprint
 from predictive_scoring.insight.explanation import fit_and_engagement
-from predictive_scoring.insight.plots import calibration_plot, effects_plot, gain_plot, score_plot
 from predictive_scoring.insight.stage import StageParameters
 from predictive_scoring.keeping.bundle import Bundle, ScoringModel, try_bundle, write_bundle
 from predictive_scoring.keeping.card import model_card
@@ -41,7 +40,7 @@ from predictive_scoring.model.evaluation import (
     judge,
 )
 from predictive_scoring.model.grading import Grading, break_even_probability, learn_grading
-from predictive_scoring.model.propensity import Selection
+from predictive_scoring.model.propensity import Selection, Trial
 from predictive_scoring.model.reference import learn_reference, synthetic_frame
 from predictive_scoring.nurture.playbook import Playbook, check_names, parse_playbook
 from predictive_scoring.settings import Project
@@ -87,7 +86,7 @@ class Trained:
             },
             "verdict": self.candidate.verdict.name,
             "reasons": list(self.candidate.verdict.reasons),
-            "metrics": self.candidate.scoring.metrics,
+            "metrics": dict(self.candidate.scoring.metrics),
         }
 
 
@@ -119,7 +118,8 @@ def fit_candidate(
     recent_frame, recent_labels, recent_leads = dataset.rows("calibrate")
     test_frame, test_labels, _ = dataset.rows("test")
     known_frame = pd.concat([train_frame, recent_frame], ignore_index=True)
-    known_rate = float(np.concatenate([train_labels, recent_labels]).mean())
+    # The last rate known before the test period: a model has to beat today's rate, not an average of years.
+    known_rate = float(recent_labels.mean())
     recent_cutoffs = dataset.observations.loc[dataset.observations["period"] == "calibrate", "cutoff"]
     say("choosing and fitting the model on the newest matured period")
     model, selection = fit_calibrated(
@@ -145,8 +145,6 @@ def fit_candidate(
             recent_labels, model.calibration.probability(selection.recent_margin)
         ).to_document(),
         "known_base_rate": known_rate,
-        "verdict": verdict.name,
-        "reasons": list(verdict.reasons),
         "periods": _periods(dataset, project),
     }
     scoring = ScoringModel(
@@ -293,6 +291,7 @@ def train(
                 "data_hash": dataset.data_hash,
                 "features": scoring.fingerprint,
                 "seed": scoring.project.seed,
+                **candidate.verdict.to_document(),
             },
         )
         try_bundle(bundle.path)
@@ -314,6 +313,7 @@ def train(
                 label="label",
                 inputs=[(column.name, column.kind) for column in scoring.model.columns],
                 example=synthetic_frame(scoring.reference, 3, scoring.project.seed),
+                trials=[(_settings(trial), trial.log_loss) for trial in candidate.selection.trials],
             ),
         )
     return Trained(candidate, bundle, run_id, version.version)
@@ -335,14 +335,20 @@ def _params(candidate: Candidate) -> Mapping[str, Any]:
         "features": len(candidate.scoring.features),
         "feature_fingerprint": fingerprint(candidate.scoring.views),
         "data_hash": candidate.dataset.data_hash,
-        "ridge_penalty": chosen.penalty,
-        "recency_half_life": chosen.half_life,
-        "boosting_rounds": chosen.rounds,
-        "boosting_weight": chosen.weight,
+        **_settings(chosen),
         "calibration_slope": candidate.scoring.model.calibration.slope,
         "calibration_intercept": candidate.scoring.model.calibration.intercept,
         "ready_probability": candidate.scoring.grading.ready_probability,
         "predictive_scoring": __version__,
+    }
+
+
+def _settings(trial: Trial) -> dict[str, Any]:
+    return {
+        "ridge_penalty": trial.penalty,
+        "recency_half_life": trial.half_life,
+        "boosting_rounds": trial.rounds,
+        "boosting_weight": trial.weight,
     }
 
 
@@ -356,6 +362,9 @@ def _flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _figures(candidate: Candidate) -> dict[str, Any]:
+    # matplotlib takes a second to load, which a refusal of bad input should not wait for.
+    from predictive_scoring.insight.plots import calibration_plot, effects_plot, gain_plot, score_plot
+
     frame, labels, _ = candidate.dataset.rows("test")
     probability, scoring = candidate.test_probability, candidate.scoring
     step = max(1, len(frame) // SHOWN_ROWS)

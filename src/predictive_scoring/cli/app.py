@@ -87,7 +87,13 @@ def simulate(
     project: ProjectOption = PROJECT,
     leads: Annotated[int, typer.Option(min=50, help="How many leads.")] = 5000,
     seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 7,
-    leak: Annotated[list[str] | None, typer.Option(help="Plant a leak of this kind (repeatable).")] = None,
+    leak: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Plant a leak (repeatable): late_value, near_pure_level, fill_rate, suspicious_name "
+            "or overwritten_field."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write simulated lead histories into the project's tables."""
@@ -227,7 +233,7 @@ def explain(
 def serve(
     project: ProjectOption = PROJECT,
     host: Annotated[str, typer.Option(help="Loopback address to bind to.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
     models: ModelsOption = MODELS,
     as_json: JsonOption = False,
 ) -> None:

@@ -9,11 +9,9 @@ import typer
 from rich.table import Table
 
 from predictive_scoring.cli.output import people, print_json, show, steps
-from predictive_scoring.comparison import compare_versions
 from predictive_scoring.data.sources import load_project, open_tables
 from predictive_scoring.errors import GateRefused
 from predictive_scoring.keeping.champion import BundleStore, Promotion
-from predictive_scoring.training import train as train_candidate
 
 
 def train(project: Path, models: Path, tracking_uri: str, as_json: bool) -> None:
@@ -22,6 +20,9 @@ def train(project: Path, models: Path, tracking_uri: str, as_json: bool) -> None
     store = BundleStore(models / loaded.project.name)
     with steps("reading the tables") as say:
         tables = open_tables(loaded)
+        # The learners take seconds to load, and a refusal of the tables should not wait for them.
+        from predictive_scoring.training import train as train_candidate
+
         trained = train_candidate(loaded, tables, store, tracking_uri, say)
     document = trained.to_document()
     if as_json:
@@ -58,6 +59,7 @@ def compare(
     project: Path, version: str | None, against: str | None, models: Path, tracking_uri: str, as_json: bool
 ) -> None:
     """Print two versions judged on the same rows."""
+    from predictive_scoring.comparison import compare_versions
     from predictive_scoring.keeping.registry import Registry
 
     loaded = load_project(project)

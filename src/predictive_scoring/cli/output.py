@@ -22,7 +22,8 @@ from rich.progress import (
 
 from predictive_scoring.errors import PredictiveScoringError
 
-people = Console(highlight=False)
+# A pipe has no width of its own; 120 keeps sentences whole in files and logs.
+people = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
 aside = Console(stderr=True, highlight=False)
 """Progress and complaints go to stderr, so that stdout holds the answer alone."""
 

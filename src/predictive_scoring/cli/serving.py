@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib.util
-import ipaddress
 import json
 import os
 import signal
@@ -37,6 +36,10 @@ START_SECONDS = 180.0
 GRACE_SECONDS = 20
 """How long requests under way may take to finish after a stop signal."""
 _PR_SET_PDEATHSIG = 1
+_STANDARD_ERROR = 2
+_LOOPBACK = {"localhost": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1", "[::1]": "::1"}
+# The probe goes to this machine, whatever proxy the environment names.
+_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -67,16 +70,18 @@ def serve(
         "bentoml",
         "serve",
         service.target,
-        "--host",
-        address,
-        "--port",
-        str(port),
+        f"--host={address}",
+        f"--port={port}",
     ]
+    # Quiet, because its greeting comes seconds before anything can be asked; ours comes when it can.
+    command += ["--quiet", f"--timeout-graceful-shutdown={GRACE_SECONDS}"]
     child = subprocess.Popen(
-        [*command, "--timeout-graceful-shutdown", str(GRACE_SECONDS)],
+        command,
         env=environment,
         cwd=service.folder,
         stdin=subprocess.DEVNULL,
+        # Logs; standard output is the launcher's own.
+        stdout=_STANDARD_ERROR,
         start_new_session=True,
         # The launcher runs no threads here, which is what makes code between fork and exec safe.
         preexec_fn=_end_with_parent,  # noqa: PLW1509
@@ -100,12 +105,10 @@ def serve(
 
 def _loopback(host: str) -> str:
     """The IP address to bind. Raises InvalidSetting for anything but this machine's own loopback."""
-    name = {"localhost": "127.0.0.1"}.get(host, host.strip("[]"))
-    with contextlib.suppress(ValueError):
-        if ipaddress.ip_address(name).is_loopback:
-            return name
+    if host in _LOOPBACK:
+        return _LOOPBACK[host]
     raise InvalidSetting(
-        what=f"{host!r} can be reached from other machines, and the service knows no keys yet",
+        what=f"{host!r} is not 127.0.0.1, localhost or ::1, and the service knows no keys yet",
         where="--host",
         remedy="Leave out --host (127.0.0.1), and put a reverse proxy with authentication in front.",
     )
@@ -163,8 +166,6 @@ def _environment(project_file: Path, models: Path, service: _Service) -> dict[st
     return {
         # Idle OpenMP threads would otherwise spin and slow every prediction.
         "OMP_WAIT_POLICY": "passive",
-        # Its own greeting comes seconds before anything can be asked; ours comes when it can.
-        "BENTOML_QUIET": "true",
         **os.environ,
         "BENTOML_DO_NOT_TRACK": "True",
         "PYTHONPATH": os.pathsep.join(paths),
@@ -244,7 +245,7 @@ def _refusal(document: Mapping[str, Any]) -> PredictiveScoringError:
 
 def _probe(url: str) -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 our own loopback address
+        with _DIRECTLY.open(url, timeout=5) as answer:
             return answer.status, {}
     except urllib.error.HTTPError as refused:
         with contextlib.suppress(ValueError, OSError):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Literal
 
+from rich import box
 from rich.table import Table
 
 from predictive_scoring.cli.output import counted, people, percent, print_json, show, steps
 from predictive_scoring.data.sinks import write_scores
 from predictive_scoring.data.sources import ProjectFile, Tables, load_project, open_tables
 from predictive_scoring.errors import UnknownModel
+from predictive_scoring.insight.explanation import spoken_value
 from predictive_scoring.keeping.champion import BundleStore
 from predictive_scoring.model.grading import SCORE_POINTS_PER_LOG_ODDS
 from predictive_scoring.schema import Score
@@ -55,30 +59,35 @@ def _print_ranked(scores: list[Score], top: int, instant: int, scorer: Scorer) -
         (s for s in scores if s.status == "scored"), key=lambda s: (-(s.probability or 0), s.lead_id)
     )
     table = Table(
-        title=f"{scorer.reference.name} at {format_instant(instant)}: best {min(top, len(ranked))} of {len(ranked):,}"
+        title=f"{scorer.reference.name} at {format_instant(instant)}: best {min(top, len(ranked))} of {len(ranked):,}",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
-    for heading in ("lead", "score", "grade", "for", "trend", "p"):
-        numeric = heading in ("score", "trend", "p")
-        table.add_column(
-            heading, no_wrap=True, min_width=len(heading), justify="right" if numeric else "left"
-        )
-    table.add_column("top reason", no_wrap=True, overflow="ellipsis", ratio=3)
-    table.add_column("next action", no_wrap=True, overflow="ellipsis", ratio=2)
+    width = max((len(document.lead_id) for document in ranked[:top]), default=4)
+    for heading, least in (("lead", width), ("score", 5), ("grade", 5), ("trend", 5), ("p", 6)):
+        justify: Literal["left", "right"] = "left" if heading in ("lead", "grade") else "right"
+        table.add_column(heading, no_wrap=True, min_width=least, justify=justify)
+    table.add_column("top reason", no_wrap=True, overflow="ellipsis")
+    table.add_column("next action", no_wrap=True, overflow="ellipsis")
     for document in ranked[:top]:
         table.add_row(
             document.lead_id,
             show(document.score),
             show(document.grade),
-            "sales" if document.readiness == "ready" else "nurture",
             "-" if document.trend is None else f"{document.trend.change:+d}",
             percent(document.probability),
             document.reasons[0].text if document.reasons else "-",
-            document.actions[0].label if document.actions else f"({document.actions_reason})",
+            _next(document),
         )
     people.print(table)
-    unscored = len(scores) - len(ranked)
-    if unscored:
-        people.print(f"{unscored:,} leads have no score (converted, opted out or not yet created).")
+    for reason, number in Counter(s.status_reason for s in scores if s.status != "scored").most_common():
+        people.print(f"{number:,} leads have no score: {show(reason).replace('_', ' ')}")
+
+
+def _next(document: Score) -> str:
+    if document.actions:
+        return document.actions[0].label
+    return "hand to sales" if document.readiness == "ready" else f"none: {show(document.actions_reason)}"
 
 
 def explain(project: Path, lead: str, as_of: str | None, models: Path, as_json: bool) -> None:
@@ -108,9 +117,10 @@ def explain(project: Path, lead: str, as_of: str | None, models: Path, as_json: 
     )
     reference = scorer.scoring.grading.reference_log_odds
     base = 50 + (document.explanation.base - reference) * SCORE_POINTS_PER_LOG_ODDS
-    table.add_row("a typical lead", "", f"{base:.1f}")
+    by_name = {feature.name: feature for feature in scorer.features}
+    table.add_row("a typical lead (50 converts at the average rate)", "", f"{base:.1f}")
     for row in document.explanation.rows[:15]:
-        value = f"{row.value:g}" if isinstance(row.value, float) else show(row.value)
+        value = spoken_value(by_name[row.feature], row.value) if row.feature in by_name else ""
         table.add_row(row.label, value, f"{row.contribution * SCORE_POINTS_PER_LOG_ODDS:+.1f}")
     rest = sum(row.contribution for row in document.explanation.rows[15:]) * SCORE_POINTS_PER_LOG_ODDS
     table.add_row("all other factors", "", f"{rest:+.1f}")

@@ -165,10 +165,12 @@ def periods_in_time(cutoff: pd.Series, horizon: pd.Series, split: SplitSettings)
     if cutoff.empty:
         return np.array([], dtype=object)
     instants = cutoff.to_numpy()
-    before_test = 1.0 - split.test
-    test_start = split.test_from if split.test_from is not None else _instant_at(instants, before_test)
+    if split.test_from is None:
+        test_start = _instant_at(instants, 1.0 - split.test)
+        share = 1.0 - split.calibrate / (1.0 - split.test)
+    else:
+        test_start, share = split.test_from, 1.0 - split.calibrate
     earlier = instants[instants < test_start]
-    share = 1.0 - split.calibrate / before_test
     calibrate_start = _instant_at(earlier, share) if len(earlier) else test_start
     if len(earlier) and calibrate_start == earlier[0]:
         calibrate_start = int(np.unique(earlier)[1]) if len(np.unique(earlier)) > 1 else test_start

@@ -7,17 +7,19 @@ and example at fault. Nothing is written, so a refusal leaves nothing behind.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
 import pandas as pd
 
 from predictive_scoring.data.canonical import CanonicalColumn, canonical_select, first_row, quoted
+from predictive_scoring.data.histories import lead_records
 from predictive_scoring.errors import (
     DuplicateKey,
     InvalidSetting,
@@ -26,7 +28,7 @@ from predictive_scoring.errors import (
     UnknownLead,
     UnreadableFile,
 )
-from predictive_scoring.schema import LEAD_CREATED, Event, Lead, Touch
+from predictive_scoring.schema import LEAD_CREATED, Lead
 from predictive_scoring.settings import Project, TableSource, parse_project
 
 if TYPE_CHECKING:
@@ -113,8 +115,8 @@ class Tables:
 
     def lead(self, lead_id: str) -> Lead:
         """One stored lead with its whole history. Raises UnknownLead."""
-        rows = self.leads[self.leads["lead_id"] == lead_id]
-        if rows.empty:
+        found = self.stored_leads([lead_id])
+        if lead_id not in found:
             raise UnknownLead(
                 what=f"no lead is called {lead_id!r}",
                 where="sources.leads" if self.outcome is None else "sources.snapshot",
@@ -122,48 +124,17 @@ class Tables:
                 if len(self.leads)
                 else "It is empty.",
             )
-        events = self.events.filter(
-            self.events["lead_id"] == lead_id, self.events["event_type"] != LEAD_CREATED
-        ).to_pandas()
-        touches = self.touches[self.touches["lead_id"] == lead_id]
-        return lead_record(records(rows)[0], events, touches, tuple(self.project.event_properties))
+        return found[lead_id]
 
-
-def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a frame as plain records; missing cells are None."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
-
-
-def lead_record(
-    row: dict[str, Any], events: pd.DataFrame, touches: pd.DataFrame, properties: Iterable[str]
-) -> Lead:
-    """A Lead from its canonical rows."""
-    named = tuple(properties)
-    return Lead(
-        lead_id=str(row["lead_id"]),
-        created=int(row["created"]),
-        attributes={key: value for key, value in row.items() if key not in ("lead_id", "created")},
-        events=tuple(
-            Event(
-                str(event["event_id"]),
-                str(event["event_type"]),
-                int(event["occurred"]),
-                int(event["known"]),
-                {name: event[name] for name in named},
-            )
-            for event in records(events)
-        ),
-        touches=touch_records(touches),
-    )
-
-
-def touch_records(touches: pd.DataFrame) -> tuple[Touch, ...]:
-    """Touches of one lead, oldest first."""
-    return tuple(
-        Touch(str(row["touch_id"]), str(row["action_id"]), str(row["channel"]), int(row["occurred"]))
-        for row in records(touches.sort_values(["occurred", "touch_id"]))
-    )
+    def stored_leads(self, lead_ids: Iterable[str]) -> dict[str, Lead]:
+        """Stored leads with their whole histories by id, in one query; unknown ids are left out."""
+        wanted = list(dict.fromkeys(lead_ids))
+        rows = self.leads[self.leads["lead_id"].isin(wanted)]
+        logged = self.events.filter(
+            self.events["lead_id"].isin(wanted), self.events["event_type"] != LEAD_CREATED
+        )
+        touches = self.touches[self.touches["lead_id"].isin(wanted)]
+        return lead_records(rows, logged.to_pandas(), touches, tuple(self.project.event_properties))
 
 
 def open_tables(loaded: ProjectFile) -> Tables:
@@ -174,7 +145,9 @@ def open_tables(loaded: ProjectFile) -> Tables:
 
     connection = ibis.duckdb.connect()
     connection.raw_sql("SET TimeZone = 'UTC'")
-    connection.raw_sql("SET enable_progress_bar = false")
+    # A notebook without ipywidgets cannot set it, and shows none anyway.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.raw_sql("SET enable_progress_bar = false")
     return _snapshot(loaded, connection) if loaded.project.is_snapshot else _log(loaded, connection)
 
 

@@ -61,6 +61,12 @@ class EventFeature:
             raise InvalidSetting(
                 what=f"{self.aggregate} {need} column", where=where, remedy="Correct the key `column`."
             )
+        if self.direction is not None and self.kind != "number":
+            raise InvalidSetting(
+                what=f"{self.aggregate} answers a category, which has no more and less",
+                where=where,
+                remedy="Remove `direction`: it is for numbers.",
+            )
         if self.aggregate == "trend" and self.window is None:
             raise InvalidSetting(
                 what="trend needs a window", where=where, remedy="Add for example window: 14d."

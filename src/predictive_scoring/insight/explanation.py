@@ -151,9 +151,16 @@ def sentence(feature: Feature, value: Value) -> str:
         return f"{feature.said} {ago}" if feature.said else f"{feature.label}: {days}"
     if feature.aggregate == "ever":
         return (feature.said or feature.label) + span if value else f"Not so far: {subject}"
+    return f"{feature.label}: {spoken_value(feature, value)}"
+
+
+def spoken_value(feature: Feature, value: Value) -> str:
+    """A feature's value for people: times in minutes, rates in percent, no needless decimals."""
     if value is None:
-        return f"{feature.label}: unknown"
-    return f"{feature.label}: {_measured(feature, value)}"
+        return "unknown"
+    if isinstance(feature, EventFeature):
+        return _measured(feature, value)
+    return _spoken(value)
 
 
 def _kind(feature: Feature) -> str:

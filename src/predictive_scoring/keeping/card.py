@@ -6,7 +6,7 @@ from predictive_scoring.keeping.bundle import ScoringModel
 
 
 def model_card(scoring: ScoringModel, data_hash: str) -> str:
-    """Markdown text; holds no date and no run id, so that equal models have equal cards."""
+    """Markdown text; holds no date, run id or verdict, so that equal models have equal cards."""
     project, test = scoring.project, scoring.metrics["test"]
     periods = scoring.metrics["periods"]
     rows = "\n".join(
@@ -27,16 +27,13 @@ def model_card(scoring: ScoringModel, data_hash: str) -> str:
             ("capture_at_10", "Conversions captured in the top tenth"),
         )
     )
-    reasons = "\n".join(f"- {reason}" for reason in scoring.metrics["reasons"])
     leaks = "\n".join(f"- `{name}`: {why}" for name, why in project.leaks.items()) or "None declared."
     return f"""# {project.name}
 
 {project.description or "No description."}
 
 **Predicts** the probability that a lead converts (`{project.conversion.event or project.conversion.column}`) within
-{project.conversion.horizon_days} days of the instant it is scored. **Verdict: {scoring.metrics["verdict"]}.**
-
-{reasons}
+{project.conversion.horizon_days} days of the instant it is scored.
 
 ## Data
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from predictive_scoring.data.sources import records
+from predictive_scoring.data.histories import records
 from predictive_scoring.errors import CorruptBundle, PredictiveScoringError
 from predictive_scoring.keeping.bundle import ScoringModel, read_bundle
 from predictive_scoring.model.reference import synthetic_frame

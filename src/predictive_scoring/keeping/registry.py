@@ -64,6 +64,8 @@ class RunRecord:
     """(column, `number` or `category`) of the model's inputs, in order."""
     example: pd.DataFrame
     """Synthetic rows; never real leads."""
+    trials: Sequence[tuple[Mapping[str, Any], float]]
+    """Settings that were tried, each with its out-of-fold log-loss; one nested run each."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,10 @@ class Registry:
         """Log everything to the active run and register its bundle as a new version of `name`."""
         mlflow.log_params({key: str(value)[:500] for key, value in record.params.items()})
         mlflow.log_metrics({key: value for key, value in record.metrics.items() if value == value})
+        for number, (settings, loss) in enumerate(record.trials, start=1):
+            with mlflow.start_run(nested=True, run_name=f"trial {number}"):
+                mlflow.log_params({key: str(value) for key, value in settings.items()})
+                mlflow.log_metric("recent_log_loss", loss)
         for file, figure in record.figures.items():
             mlflow.log_figure(figure, file, save_kwargs={"bbox_inches": "tight"})
         for file, text in record.texts.items():

@@ -130,16 +130,12 @@ def judge(
         worse = float(difference.mean())
         error = float(difference.std(ddof=1)) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
         holds = worse <= error
-        relation = "lower" if worse < 0 else "higher" if worse > 0 else "different"
+        relation = "lower than" if worse < 0 else "higher than" if worse > 0 else "away from"
         checks.append(
             (
                 holds,
-                f"Log-loss is {abs(worse):.4f} {relation} than the champion's (one standard error is {error:.4f}), "
-                + (
-                    "which is no worse than the champion."
-                    if holds
-                    else "which is worse by more than one standard error."
-                ),
+                f"Log-loss is {abs(worse):.4f} {relation} the champion's on the same rows (standard error "
+                f"{error:.4f})" + ("." if holds else ", worse by more than one standard error."),
             )
         )
     return Verdict(all(passed for passed, _ in checks), tuple(reason for _, reason in checks))
