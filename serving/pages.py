@@ -173,7 +173,7 @@ async def one_lead(request: Request, lead_id: str) -> HTMLResponse:
         bars = waterfall(
             score.explanation, score.score, serving.scorer.scoring.grading.reference_log_odds, concepts
         )
-        drawing, narrow = draw(bars), draw(bars, left=128, plot=190)
+        drawing, narrow = draw(bars), draw(bars, left=138, plot=180)
     rank = next((row.rank for row in serving.ranked if row.lead_id == lead_id), None)
     return render(
         "lead.html",
