@@ -44,7 +44,9 @@ def site(small_champion) -> Iterator[Site]:
     thread.join(30)
 
 
-@pytest.fixture(scope="session")
+# Of the module, not of the session: while it lives its event loop runs in this thread, and a test of another
+# module that the same worker is given could not run one of its own.
+@pytest.fixture(scope="module")
 def browser():
     path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:

@@ -12,8 +12,9 @@ from predictive_scoring.schema import Event, Lead, Touch
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """The rows of a frame as plain records; missing cells are None."""
-    plain = frame.astype(object).where(frame.notna(), None)
-    return [{str(key): value for key, value in row.items()} for row in plain.to_dict("records")]
+    names = [str(name) for name in frame.columns]
+    plain = frame.astype(object).where(frame.notna(), None).to_numpy()
+    return [dict(zip(names, row, strict=True)) for row in plain]
 
 
 def lead_records(
