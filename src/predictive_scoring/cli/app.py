@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from predictive_scoring.cli import output
-
-if TYPE_CHECKING:
-    from predictive_scoring.data.sources import ProjectFile
-    from predictive_scoring.keeping.champion import BundleStore
 
 app = typer.Typer(
     name="predictive-scoring",
@@ -44,12 +40,6 @@ TRACKING = "sqlite:///mlflow.db"
 
 def _example(*lines: str) -> str:
     return "[bold]Examples[/]\n\n" + "\n\n".join(f"  {line}" for line in lines)
-
-
-def _store(loaded: ProjectFile, models: Path) -> BundleStore:
-    from predictive_scoring.keeping.champion import BundleStore
-
-    return BundleStore(models / loaded.project.name)
 
 
 def _now() -> str:

@@ -38,7 +38,6 @@ __all__ = [
     "PropensityModel",
     "Selection",
     "Trial",
-    "fit_propensity",
     "learn_columns",
     "select_propensity",
 ]
@@ -115,30 +114,6 @@ class Selection:
     recent_margin: Floats
     chosen: Trial
     trials: tuple[Trial, ...]
-
-
-def fit_propensity(
-    train_X: pd.DataFrame,
-    train_y: npt.ArrayLike,
-    recent_X: pd.DataFrame,
-    recent_y: npt.ArrayLike,
-    columns: Sequence[Column],
-    *,
-    seed: int,
-    train_weight: npt.ArrayLike | None = None,
-    recent_weight: npt.ArrayLike | None = None,
-) -> PropensityModel:
-    """Return the model of :func:`select_propensity`; use that one when a calibration is to follow."""
-    return select_propensity(
-        train_X,
-        train_y,
-        recent_X,
-        recent_y,
-        columns,
-        seed=seed,
-        train_weight=train_weight,
-        recent_weight=recent_weight,
-    ).model
 
 
 def select_propensity(

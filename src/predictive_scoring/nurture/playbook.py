@@ -262,12 +262,6 @@ def parse_playbook(text: str, name: str) -> Playbook:
     return parse_document(text, name, Playbook, described_in="docs/playbook.md")
 
 
-def feature_names(playbook: Playbook) -> tuple[str, ...]:
-    """Every feature or attribute that some rule reads, each once."""
-    rules = (rule for action in playbook.actions for rule in (action.eligible, action.best_for) if rule)
-    return tuple(dict.fromkeys(name for rule in rules for name in names(rule)))
-
-
 def check_names(playbook: Playbook, known_names: Collection[str]) -> None:
     """Refuse rules over features that do not exist: such a rule would silently be false for every lead.
 

@@ -60,8 +60,6 @@ def recommend(
             remedy="Recommend only for leads with a score.",
         )
     decisions = decide_all(context, playbook, given)
-    value = playbook.defaults.value_per_conversion
-    probability = _sigmoid(context.logit)
     refused: dict[str, str] = {}
     worthwhile: list[tuple[float, str, PlaybookAction]] = []
     for action in playbook.actions:
@@ -69,8 +67,7 @@ def recommend(
         if code is not None:
             refused[action.action_id] = code
             continue
-        lifted = _sigmoid(context.logit + action.effect_on(context.features))
-        net = value * (lifted - probability) - action.cost
+        net = net_value(context, action, playbook)
         if net > 0:
             worthwhile.append((-net, action.action_id, action))
         else:

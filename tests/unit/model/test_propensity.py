@@ -9,7 +9,7 @@ from predictive_scoring.errors import TrainingImpossible
 from predictive_scoring.model.booster import booster_matrix, fit_booster
 from predictive_scoring.model.columns import encode, learn_columns
 from predictive_scoring.model.linear import fit_linear
-from predictive_scoring.model.propensity import Column, PropensityModel, fit_propensity, select_propensity
+from predictive_scoring.model.propensity import Column, PropensityModel, select_propensity
 from predictive_scoring.model.search import Search, time_blocks
 
 KINDS = {"visits": "number", "days": "number", "size": "number", "title": "category"}
@@ -155,7 +155,7 @@ def test_the_selection_is_deterministic_and_refits_on_everything(rows):
     assert runs[0].chosen in runs[0].trials
     # Out of fold: the refitted model has seen these rows, so its margins must differ.
     assert not np.array_equal(runs[0].recent_margin, runs[0].model.margin(frame[cut:]))
-    same = fit_propensity(frame[:cut], y[:cut], frame[cut:], y[cut:], columns, seed=3)
+    same = select_propensity(frame[:cut], y[:cut], frame[cut:], y[cut:], columns, seed=3).model
     assert same == runs[0].model
 
 
@@ -179,7 +179,9 @@ def test_few_conversions_mean_ridge_alone():
     frame, y = world(400, seed=5)
     y[np.flatnonzero(y)[30:]] = 0.0
     y[395] = 1.0
-    model = fit_propensity(frame[:250], y[:250], frame[250:], y[250:], learn_columns(frame, KINDS), seed=1)
+    model = select_propensity(
+        frame[:250], y[:250], frame[250:], y[250:], learn_columns(frame, KINDS), seed=1
+    ).model
     assert model.weight == 0.0
     assert model.booster_text == ""
 
@@ -198,10 +200,10 @@ def test_training_refuses_what_cannot_teach(rows):
     frame, y, columns = rows
     zero = np.zeros(100)
     with pytest.raises(TrainingImpossible, match="same outcome"):
-        fit_propensity(frame[:100], zero, frame[100:200], y[100:200], columns, seed=1)
+        select_propensity(frame[:100], zero, frame[100:200], y[100:200], columns, seed=1)
     with pytest.raises(TrainingImpossible, match="recent rows"):
-        fit_propensity(frame[:100], y[:100], frame[100:200], zero, columns, seed=1)
+        select_propensity(frame[:100], y[:100], frame[100:200], zero, columns, seed=1)
     with pytest.raises(TrainingImpossible, match="no column"):
-        fit_propensity(frame[:100], y[:100], frame[100:200], y[100:200], (), seed=1)
+        select_propensity(frame[:100], y[:100], frame[100:200], y[100:200], (), seed=1)
     with pytest.raises(TrainingImpossible, match="neither 0 nor 1"):
-        fit_propensity(frame[:100], y[:100] * 2, frame[100:200], y[100:200], columns, seed=1)
+        select_propensity(frame[:100], y[:100] * 2, frame[100:200], y[100:200], columns, seed=1)
