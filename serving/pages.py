@@ -165,14 +165,18 @@ async def one_lead(request: Request, lead_id: str) -> HTMLResponse:
                 remedy="Check the spelling, or search for a part of the id on the list of leads.",
             )
         )
+    from predictive_scoring.insight.explanation import probability_points
+
     lead = (await in_worker(request, lambda: serving.stored_leads([lead_id])))[lead_id]
     bars: tuple[Bar, ...] = ()
     drawing = narrow = None
+    chances: dict[str, float] = {}
     if score.explanation is not None and score.score is not None:
         concepts = {feature.name: feature.concept for feature in serving.scorer.features}
         bars = waterfall(
             score.explanation, score.score, serving.scorer.scoring.grading.reference_log_odds, concepts
         )
+        chances = probability_points(score.explanation)
         drawing, narrow = draw(bars), draw(bars, left=138, plot=180)
     rank = next((row.rank for row in serving.ranked if row.lead_id == lead_id), None)
     return render(
@@ -184,6 +188,7 @@ async def one_lead(request: Request, lead_id: str) -> HTMLResponse:
         bars=bars,
         drawing=drawing,
         narrow=narrow,
+        chances=chances,
         attributes=_attributes(serving, lead),
         contact=_contact(serving, lead),
         events=_events(serving, lead),

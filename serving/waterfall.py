@@ -23,6 +23,7 @@ LIMIT = "limit"
 class Detail:
     """One feature within a bar."""
 
+    feature: str
     label: str
     value: float | str | bool | None
     points: float
@@ -86,7 +87,9 @@ def _points(log_odds: float) -> int:
 
 
 def _step(at: int, label: str, points: int, rows: Sequence[ExplanationRow], kind: str | None = None) -> Bar:
-    details = tuple(Detail(row.label, row.value, POINTS_PER_LOG_ODDS * row.contribution) for row in rows)
+    details = tuple(
+        Detail(row.feature, row.label, row.value, POINTS_PER_LOG_ODDS * row.contribution) for row in rows
+    )
     return Bar(label, kind or ("raises" if points > 0 else "lowers"), points, at, at + points, details)
 
 

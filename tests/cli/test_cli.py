@@ -305,6 +305,15 @@ def test_validate_keeps_an_event_before_its_leads_creation_and_warns(tmp_path, m
     assert answer.exit_code == 2
 
 
+def test_train_keeps_such_an_event_too_and_warns_before_it_refuses_so_few_leads(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    laid_out(tmp_path, {"events.csv": EVENTS + "e0,L-2,page_view,2025-12-01T00:00:00Z\n"})
+    answer = call("train", "--json")
+    assert answer.exit_code == 2
+    assert "PS110 warning: 1 event" in answer.stderr
+    assert json.loads(answer.stdout)["error"] == "TrainingImpossible"
+
+
 # Promote and rollback ---------------------------------------------------------------------------------------
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import typer
 from rich.table import Table
 
-from predictive_scoring.cli.output import people, print_json, show, steps
+from predictive_scoring.cli.output import aside, people, print_json, show, steps
+from predictive_scoring.data.audit import audit
 from predictive_scoring.data.sources import load_project, open_tables
 from predictive_scoring.errors import GateRefused
 from predictive_scoring.keeping.champion import BundleStore, Promotion
+from predictive_scoring.schema import Finding
 
 
 def train(project: Path, models: Path, tracking_uri: str, as_json: bool) -> None:
@@ -20,6 +23,8 @@ def train(project: Path, models: Path, tracking_uri: str, as_json: bool) -> None
     store = BundleStore(models / loaded.project.name)
     with steps("reading the tables") as say:
         tables = open_tables(loaded)
+        say("checking them")
+        _warn(audit(tables))
         # The learners take seconds to load, and a refusal of the tables should not wait for them.
         from predictive_scoring.training import train as train_candidate
 
@@ -53,6 +58,15 @@ def train(project: Path, models: Path, tracking_uri: str, as_json: bool) -> None
         people.print(f"Bundle {document['model']['path']}\nMLflow run {document['run_id']}", markup=False)
     if document["verdict"] != "validated":
         raise typer.Exit(GateRefused.exit_code)
+
+
+def _warn(findings: Sequence[Finding]) -> None:
+    """Warnings of the audit on stderr; `validate` prints them with what to do."""
+    for finding in findings:
+        if finding.severity == "warning":
+            aside.print(
+                f"{finding.code} warning: {finding.what} ({finding.where})", markup=False, soft_wrap=True
+            )
 
 
 def compare(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +15,10 @@ from predictive_scoring.cli.output import counted, people, percent, print_json, 
 from predictive_scoring.data.sinks import write_scores
 from predictive_scoring.data.sources import ProjectFile, Tables, load_project, open_tables
 from predictive_scoring.errors import UnknownModel
-from predictive_scoring.insight.explanation import spoken_value
+from predictive_scoring.insight.explanation import probability_points, spoken_value
 from predictive_scoring.keeping.champion import BundleStore
 from predictive_scoring.model.grading import SCORE_POINTS_PER_LOG_ODDS
-from predictive_scoring.schema import Score
+from predictive_scoring.schema import Explanation, ExplanationRow, Score
 from predictive_scoring.scoring import Scorer, champion_scorer
 from predictive_scoring.timeline import format_instant, parse_instant
 
@@ -112,30 +114,43 @@ def explain(project: Path, lead: str, as_of: str | None, models: Path, as_json: 
     people.print("\n[bold]Why[/]")
     for reason in document.reasons:
         people.print(f"  {reason.points:+4d}  {reason.text}", markup=False)
-    table = Table(
-        "feature", "value", "points", title="\nEvery contribution, in score points", title_justify="left"
-    )
-    reference = scorer.scoring.grading.reference_log_odds
-    base = 50 + (document.explanation.base - reference) * SCORE_POINTS_PER_LOG_ODDS
-    by_name = {feature.name: feature for feature in scorer.features}
-    table.add_row("a typical lead (50 converts at the average rate)", "", f"{base:.1f}")
-    for row in document.explanation.rows[:15]:
-        value = spoken_value(by_name[row.feature], row.value) if row.feature in by_name else ""
-        table.add_row(row.label, value, f"{row.contribution * SCORE_POINTS_PER_LOG_ODDS:+.1f}")
-    rest = sum(row.contribution for row in document.explanation.rows[15:]) * SCORE_POINTS_PER_LOG_ODDS
-    table.add_row("all other factors", "", f"{rest:+.1f}")
-    table.add_row(
-        "score before rounding",
-        "",
-        f"{50 + (document.explanation.output - reference) * SCORE_POINTS_PER_LOG_ODDS:.1f}",
-    )
-    people.print(table)
+    people.print(_contributions(document.explanation, scorer))
     people.print("\n[bold]Next actions[/]")
     for action in document.actions:
         wait = f" (not before {action.wait_until})" if action.wait_until else ""
         people.print(f"  {action.label} ({action.channel}){wait}: {action.why}", markup=False)
     if not document.actions:
         people.print(f"  none: {document.actions_reason}")
+
+
+def _contributions(explanation: Explanation, scorer: Scorer, most: int = 15) -> Table:
+    """The largest contributions in score points and as shares of the chance; both columns add up."""
+    table = Table("feature", "value", title="\nEvery contribution", title_justify="left")
+    for heading in ("score points", "chance"):
+        table.add_column(heading, justify="right")
+    by_name = {feature.name: feature for feature in scorer.features}
+    chances = probability_points(explanation)
+    reference = scorer.scoring.grading.reference_log_odds
+
+    def score_at(log_odds: float) -> float:
+        return 50 + (log_odds - reference) * SCORE_POINTS_PER_LOG_ODDS
+
+    def share(label: str, value: str, rows: Sequence[ExplanationRow]) -> None:
+        points = SCORE_POINTS_PER_LOG_ODDS * sum(row.contribution for row in rows)
+        chance = sum(chances[row.feature] for row in rows)
+        table.add_row(label, value, f"{points:+.1f}", f"{100 * chance:+.2f} %")
+
+    def whole(label: str, log_odds: float) -> None:
+        table.add_row(label, "", f"{score_at(log_odds):.1f}", percent(1 / (1 + math.exp(-log_odds)), 2))
+
+    whole("a typical lead (50 converts at the average rate)", explanation.base)
+    for row in explanation.rows[:most]:
+        share(
+            row.label, spoken_value(by_name[row.feature], row.value) if row.feature in by_name else "", [row]
+        )
+    share("all other factors", "", explanation.rows[most:])
+    whole("this lead, before rounding", explanation.output)
+    return table
 
 
 def _ready(project: Path, as_of: str | None, models: Path) -> tuple[ProjectFile, Scorer, Tables, int]:

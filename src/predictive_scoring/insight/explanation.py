@@ -78,6 +78,20 @@ def explain(
     return Explanation(base=base, output=output, rows=tuple(rows))
 
 
+def probability_points(explanation: Explanation) -> dict[str, float]:
+    """Each row's share of the way from the typical lead's probability p0 to this lead's p, by feature.
+
+        points_j = phi_j (p - p0) / (z - z0),      phi_j p0 (1 - p0) where z = z0
+
+    They sum to p - p0 exactly and keep the signs and the order of the contributions: log-odds are shared out
+    in proportion, because probability itself is not additive (docs/methods.md)."""
+    p0, p = (1.0 / (1.0 + math.exp(-log_odds)) for log_odds in (explanation.base, explanation.output))
+    distance = explanation.output - explanation.base
+    # Below 1e-9 the quotient is rounding noise, and the limit is right to nine digits.
+    slope = (p - p0) / distance if abs(distance) > 1e-9 else p0 * (1.0 - p0)
+    return {row.feature: row.contribution * slope for row in explanation.rows}
+
+
 def fit_and_engagement(features: Sequence[Feature], contributions: Floats) -> tuple[Floats, Floats]:
     """Sums (n,) of the contributions (n, k) from who the leads are, and from what they did."""
     groups = np.array([feature.group for feature in features])

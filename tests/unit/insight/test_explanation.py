@@ -18,11 +18,12 @@ from predictive_scoring.insight.explanation import (
     concepts,
     explain,
     fit_and_engagement,
+    probability_points,
     reasons,
     sentence,
 )
 from predictive_scoring.model.calibration import LOGIT_LIMIT, PlattCalibration
-from predictive_scoring.schema import Lead
+from predictive_scoring.schema import Explanation, ExplanationRow, Lead
 from predictive_scoring.scoring import Scorer
 from predictive_scoring.timeline import DAY
 
@@ -282,3 +283,32 @@ def test_where_the_bound_bites_it_has_a_row_of_its_own_and_the_law_still_holds(s
 def test_where_the_bound_does_not_bite_there_is_no_such_row(small_champion):
     document = small_champion.scorer.score(Lead("bare", AS_OF), AS_OF)
     assert all(row.feature != LIMIT_ROW for row in document.explanation.rows)
+
+
+# Probability points -----------------------------------------------------------------------------------------
+
+
+def explanation_of(base, contributions):
+    rows = tuple(
+        ExplanationRow(feature=f"f{number}", label="", value=None, group="fit", contribution=share)
+        for number, share in enumerate(contributions)
+    )
+    return Explanation(base=base, output=base + math.fsum(contributions), rows=rows)
+
+
+@given(st.floats(-8, 8), st.lists(st.floats(-3, 3), max_size=8))
+def test_probability_points_add_up_to_the_way_from_a_typical_lead_and_keep_every_sign(base, contributions):
+    explanation = explanation_of(base, contributions)
+    points = probability_points(explanation)
+    p0, p = (1 / (1 + math.exp(-z)) for z in (explanation.base, explanation.output))
+    assert math.fsum(points.values()) == pytest.approx(p - p0, abs=1e-12)
+    for row in explanation.rows:
+        assert math.copysign(1, points[row.feature]) == math.copysign(1, row.contribution)
+
+
+def test_probability_points_of_contributions_that_cancel_are_those_of_the_limit():
+    points = probability_points(explanation_of(-2.0, (0.5, -0.5)))
+    near = probability_points(explanation_of(-2.0, (0.5, -0.5 + 1e-7)))
+    p0 = 1 / (1 + math.exp(2.0))
+    assert points == pytest.approx({"f0": 0.5 * p0 * (1 - p0), "f1": -0.5 * p0 * (1 - p0)})
+    assert points["f0"] == pytest.approx(near["f0"], rel=1e-5)
