@@ -11,11 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from predictive_scoring.schema import Explanation, ExplanationRow
+from predictive_scoring.schema import (
+    REFERENCE_SCORE,
+    SCORE_POINTS_PER_LOG_ODDS,
+    Explanation,
+    ExplanationRow,
+)
 
 MOST_BARS = 8
-REFERENCE = 50
-POINTS_PER_LOG_ODDS = 10.0 / math.log(2.0)
 LIMIT = "limit"
 
 
@@ -67,11 +70,11 @@ def waterfall(
     sums = {name: math.fsum(row.contribution for row in rows) for name, rows in groups.items()}
     ordered = sorted(groups, key=lambda name: (-abs(sums[name]), name))
     shown = [name for name in ordered if _points(sums[name]) != 0][:most]
-    base = round(REFERENCE + POINTS_PER_LOG_ODDS * (explanation.base - reference_log_odds))
+    base = round(REFERENCE_SCORE + SCORE_POINTS_PER_LOG_ODDS * (explanation.base - reference_log_odds))
     bars = [Bar("A typical lead", "base", base, 0, base)]
     for name in shown:
         bars.append(_step(bars[-1].end, name, _points(sums[name]), groups[name]))
-    unbounded = round(REFERENCE + POINTS_PER_LOG_ODDS * (explanation.output - reference_log_odds))
+    unbounded = round(REFERENCE_SCORE + SCORE_POINTS_PER_LOG_ODDS * (explanation.output - reference_log_odds))
     others = [row for name in ordered if name not in shown for row in groups[name]]
     left = unbounded - bars[-1].end
     if left != 0 or others:
@@ -83,12 +86,13 @@ def waterfall(
 
 
 def _points(log_odds: float) -> int:
-    return round(POINTS_PER_LOG_ODDS * log_odds)
+    return round(SCORE_POINTS_PER_LOG_ODDS * log_odds)
 
 
 def _step(at: int, label: str, points: int, rows: Sequence[ExplanationRow], kind: str | None = None) -> Bar:
     details = tuple(
-        Detail(row.feature, row.label, row.value, POINTS_PER_LOG_ODDS * row.contribution) for row in rows
+        Detail(row.feature, row.label, row.value, SCORE_POINTS_PER_LOG_ODDS * row.contribution)
+        for row in rows
     )
     return Bar(label, kind or ("raises" if points > 0 else "lowers"), points, at, at + points, details)
 

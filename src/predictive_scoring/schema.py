@@ -6,11 +6,17 @@ pydantic model, because it crosses the HTTP boundary and its JSON schema is publ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+REFERENCE_SCORE = 50
+"""The score of the average lead when the project was first trained."""
+SCORE_POINTS_PER_LOG_ODDS = 10.0 / math.log(2.0)
+"""Ten score points double the odds, so a contribution in log-odds is this many points."""
 
 LEAD_CREATED = "lead_created"
 """Event type of the one synthetic event that each lead has at its `created_at`."""

@@ -82,7 +82,7 @@ class Scorer:
         project = self.scoring.project
         groups: list[tuple[str, ...]] = [(project.conversion.event,)] if project.conversion.event else []
         groups += list(project.contact.withdrawn_by.values())
-        standing = [EventFeature("ever", tuple(group), "standing", "standing") for group in groups]
+        standing = [_standing_feature(group) for group in groups]
         return {feature.name: feature for feature in standing}
 
     @cached_property
@@ -252,7 +252,7 @@ class Scorer:
             channel: _flag(subject.attributes.get(column)) for channel, column in contact.consent.items()
         }
         for channel, events in contact.withdrawn_by.items():
-            if values.get(EventFeature("ever", tuple(events), "standing", "standing").name):
+            if values.get(_standing_feature(events).name):
                 consents[channel] = False
         context = NurtureContext(
             lead_id=subject.lead_id,
@@ -302,6 +302,10 @@ def _frame(rows: Sequence[Mapping[str, Value]], features: Sequence[Feature]) -> 
         if feature.kind != "number"
     }
     return pd.concat([frame, pd.DataFrame(texts, index=frame.index)], axis=1)
+
+
+def _standing_feature(events: Sequence[str]) -> EventFeature:
+    return EventFeature("ever", tuple(events), "standing", "standing")
 
 
 def _flag(value: object) -> bool | None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from serving.waterfall import POINTS_PER_LOG_ODDS, draw, waterfall
+from serving.waterfall import draw, waterfall
 
-from predictive_scoring.schema import Explanation, ExplanationRow, Score
+from predictive_scoring.schema import SCORE_POINTS_PER_LOG_ODDS, Explanation, ExplanationRow, Score
 
 
 def assert_adds_up(bars, score):
@@ -42,12 +42,12 @@ def test_rounding_and_the_ends_of_the_scale(points):
             label=f"F{number}",
             value=None,
             group="fit",
-            contribution=value / POINTS_PER_LOG_ODDS,
+            contribution=value / SCORE_POINTS_PER_LOG_ODDS,
         )
         for number, value in enumerate(points)
     )
     output = sum(row.contribution for row in rows)
-    score = min(max(round(50 + POINTS_PER_LOG_ODDS * output), 1), 99)
+    score = min(max(round(50 + SCORE_POINTS_PER_LOG_ODDS * output), 1), 99)
     bars = waterfall(Explanation(base=0.0, output=output, rows=rows), score, 0.0, {})
     assert_adds_up(bars, score)
     drawing = draw(bars)

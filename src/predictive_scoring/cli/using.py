@@ -17,8 +17,13 @@ from predictive_scoring.data.sources import ProjectFile, Tables, load_project, o
 from predictive_scoring.errors import UnknownModel
 from predictive_scoring.insight.explanation import probability_points, spoken_value
 from predictive_scoring.keeping.champion import BundleStore
-from predictive_scoring.model.grading import SCORE_POINTS_PER_LOG_ODDS
-from predictive_scoring.schema import Explanation, ExplanationRow, Score
+from predictive_scoring.schema import (
+    REFERENCE_SCORE,
+    SCORE_POINTS_PER_LOG_ODDS,
+    Explanation,
+    ExplanationRow,
+    Score,
+)
 from predictive_scoring.scoring import Scorer, champion_scorer
 from predictive_scoring.timeline import format_instant, parse_instant
 
@@ -133,7 +138,7 @@ def _contributions(explanation: Explanation, scorer: Scorer, most: int = 15) -> 
     reference = scorer.scoring.grading.reference_log_odds
 
     def score_at(log_odds: float) -> float:
-        return 50 + (log_odds - reference) * SCORE_POINTS_PER_LOG_ODDS
+        return REFERENCE_SCORE + (log_odds - reference) * SCORE_POINTS_PER_LOG_ODDS
 
     def share(label: str, value: str, rows: Sequence[ExplanationRow]) -> None:
         points = SCORE_POINTS_PER_LOG_ODDS * sum(row.contribution for row in rows)

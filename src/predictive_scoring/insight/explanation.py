@@ -19,8 +19,7 @@ import numpy.typing as npt
 
 from predictive_scoring.features.aggregates import Value
 from predictive_scoring.features.definitions import AttributeFeature, EventFeature, Feature
-from predictive_scoring.model.grading import SCORE_POINTS_PER_LOG_ODDS
-from predictive_scoring.schema import Explanation, ExplanationRow, Reason
+from predictive_scoring.schema import SCORE_POINTS_PER_LOG_ODDS, Explanation, ExplanationRow, Reason
 from predictive_scoring.timeline import spoken_duration
 
 Floats = npt.NDArray[np.float64]

@@ -12,12 +12,12 @@ import numpy.typing as npt
 from scipy.special import expit
 from scipy.special import logit as log_odds
 
+from predictive_scoring.schema import REFERENCE_SCORE, SCORE_POINTS_PER_LOG_ODDS
+
 Floats = npt.NDArray[np.float64]
 Readiness = Literal["ready", "nurture"]
 
-SCORE_POINTS_PER_LOG_ODDS = 10.0 / math.log(2.0)
-"""Ten points double the odds."""
-LOWEST, HIGHEST, REFERENCE = 1, 99, 50
+LOWEST, HIGHEST = 1, 99
 HYSTERESIS = 0.10
 """A lead changes side only when it crosses the line by this share of it (METHODS section 1)."""
 
@@ -150,7 +150,7 @@ def break_even_probability(cost: float, win_rate: float, value: float) -> float:
 
 
 def _scores(logits: Floats, reference: float) -> npt.NDArray[np.int64]:
-    points = REFERENCE + SCORE_POINTS_PER_LOG_ODDS * (logits - reference)
+    points = REFERENCE_SCORE + SCORE_POINTS_PER_LOG_ODDS * (logits - reference)
     return np.clip(np.rint(points), LOWEST, HIGHEST).astype(np.int64)
 
 
