@@ -39,6 +39,17 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class AttributeChange:
+    """From `occurred` on (epoch seconds; we learned of it at `known`) a lead's attribute has this value;
+    the empty text means that it was cleared."""
+
+    attribute: str
+    value: str
+    occurred: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
 class Touch:
     """One nurture action that was done to a lead (epoch seconds)."""
 
@@ -50,13 +61,17 @@ class Touch:
 
 @dataclass(frozen=True, slots=True)
 class Lead:
-    """A lead with its whole known history. Events may stand in any order."""
+    """A lead with its whole known history. Events and changes may stand in any order.
+
+    `attributes` hold what never changes; an attribute that does change has its history in `changes`, or,
+    where a caller knows today's value only, stands in `attributes` and counts as today's."""
 
     lead_id: str
     created: int
     attributes: Mapping[str, Any] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     touches: tuple[Touch, ...] = ()
+    changes: tuple[AttributeChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from predictive_scoring.document import parse_document
 from predictive_scoring.errors import PredictiveScoringError
@@ -41,6 +49,14 @@ def _seconds(value: object, info: ValidationInfo, refusal: str) -> object:
     return value
 
 
+def _listed(value: object) -> list[object]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _spelled(value: object) -> object:
+    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
+
+
 Seconds = Annotated[int, BeforeValidator(_duration), Field(gt=0)]
 Instant = Annotated[int, BeforeValidator(_instant)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
@@ -53,13 +69,16 @@ class Settings(BaseModel):
 
 
 class TableSource(Settings):
-    """One table: a CSV or Parquet file, or a query over named files.
+    """One table: a CSV or Parquet file, a query over named files, or a table (or query) of the warehouse.
 
-    `missing` lists texts that mean "no value". `time_zone` declares that times without an offset in this
-    table are local times of that IANA zone; without it such times are refused."""
+    `table` names a table or view of the database that `--engine postgres` connects to; `sql` without
+    `tables` is a query that the database answers. `missing` lists texts that mean "no value". `time_zone`
+    declares that times without an offset in this table are local times of that IANA zone; without it such
+    times are refused."""
 
     path: str | None = None
     sql: str | None = None
+    table: str | None = None
     tables: dict[str, str] = Field(default_factory=dict)
     separator: str | None = Field(default=None, min_length=1, max_length=1)
     missing: tuple[str, ...] = ()
@@ -67,26 +86,37 @@ class TableSource(Settings):
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
-        if (self.path is None) == (self.sql is None):
-            raise ValueError("give either `path` or `sql` (with `tables`)")
-        if self.sql is not None and not self.tables:
-            raise ValueError("`sql` needs `tables`: a file for every name that the query reads")
+        if sum(way is not None for way in (self.path, self.sql, self.table)) != 1:
+            raise ValueError(
+                "give one of `path`, `sql` (over the files in `tables`) and `table` (of the warehouse)"
+            )
+        if self.tables and self.sql is None:
+            raise ValueError("`tables` names the files that `sql` reads: remove it, or write the query")
         return self
+
+    @property
+    def in_warehouse(self) -> bool:
+        """Whether the rows are in a database, not in files."""
+        return self.table is not None or (self.sql is not None and not self.tables)
 
 
 class Sources(Settings):
-    """Either `leads` and `events` (and `touches`), or one `snapshot` table with a row per lead."""
+    """Either `leads` and `events` (and `attribute_changes`, `touches`), or one `snapshot` table with a row
+    per lead."""
 
     leads: TableSource | None = None
     events: TableSource | None = None
+    attribute_changes: TableSource | None = None
     touches: TableSource | None = None
     snapshot: TableSource | None = None
 
     @model_validator(mode="after")
     def _one_shape(self) -> Self:
         if self.snapshot is not None:
-            if self.leads or self.events or self.touches:
-                raise ValueError("`snapshot` stands alone: remove `leads`, `events` and `touches`")
+            if self.leads or self.events or self.touches or self.attribute_changes:
+                raise ValueError(
+                    "`snapshot` stands alone: remove `leads`, `events`, `attribute_changes` and `touches`"
+                )
         elif self.leads is None or self.events is None:
             raise ValueError("give `leads` and `events`, or a `snapshot`")
         return self
@@ -95,8 +125,12 @@ class Sources(Settings):
 class AttributeSettings(Settings):
     """A lead attribute that the model may read.
 
-    Of an attribute in a `leads` table only today's value exists, so it must be declared `immutable`:
-    otherwise today's value would leak into the past."""
+    With `history` its value at a cutoff is the latest one in `sources.attribute_changes` that was known
+    before it. Of any other attribute only today's value exists (a column of `leads`), so it must be
+    declared `immutable`: otherwise today's value would leak into the past.
+
+    `transform` turns the raw text of the column `of` (default: the attribute's own name) into a shipped
+    normal form, for example a job title into a seniority."""
 
     type: Literal["number", "category"]
     label: str
@@ -104,19 +138,48 @@ class AttributeSettings(Settings):
     group: Group = "fit"
     direction: Direction | None = None
     immutable: bool = False
+    history: bool = False
+    of: str | None = None
+    transform: str | None = None
 
     @model_validator(mode="after")
-    def _direction_of_a_number(self) -> Self:
+    def _one_reading(self) -> Self:
         if self.direction is not None and self.type != "number":
             raise ValueError("`direction` is for numbers: a category has no more and less")
+        if self.immutable and self.history:
+            raise ValueError(
+                "an attribute that never changes needs no history: keep `immutable` or `history`"
+            )
+        if self.of is not None and self.transform is None:
+            raise ValueError("`of` names the raw column of a `transform`; without one, call the attribute so")
         return self
 
 
 class EventTypeSettings(Settings):
-    """What an event type means: its label, and the stage of the buyer's journey it speaks for."""
+    """What an event type means: its label, and the stage of the buyer's journey it speaks for.
+
+    `exclude` (event property -> values) names events that were no act of a person, such as opens by a mail
+    scanner: no feature counts them."""
 
     label: str
     stage: Literal["awareness", "consideration", "decision"] | None = None
+    exclude: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @field_validator("exclude", mode="before")
+    @classmethod
+    def _texts(cls, value: object) -> object:
+        """Values are compared as text; YAML reads `true` as a boolean, which every engine spells `true`."""
+        if not isinstance(value, dict):
+            return value
+        return {name: [_spelled(one) for one in _listed(values)] for name, values in value.items()}
+
+
+class WaiverSettings(Settings):
+    """A finding of the audit that somebody looked into and takes responsibility for: training goes on."""
+
+    code: str = Field(pattern=r"^PS\d{3}$")
+    feature: str
+    reason: str = Field(min_length=10)
 
 
 class ConversionSettings(Settings):
@@ -261,6 +324,7 @@ class Project(Settings):
     leaks: dict[str, str] = Field(
         default_factory=dict, description="columns that must never be read, each with the reason"
     )
+    waivers: tuple[WaiverSettings, ...] = ()
     events: dict[Name, EventTypeSettings] = Field(default_factory=dict)
     event_properties: dict[str, Literal["number", "category"]] = Field(default_factory=dict)
     conversion: ConversionSettings
@@ -308,6 +372,8 @@ class Project(Settings):
             raise ValueError("a snapshot needs `observed_until`: the instant its rows were taken")
         if self.readiness.weekly_capacity is not None:
             raise ValueError("a snapshot has no inflow per week: use readiness.share or the value rule")
+        if any(attribute.history for attribute in self.attributes.values()):
+            raise ValueError("a snapshot has no history: remove `history` from its attributes")
         if not self.attributes:
             raise ValueError("a snapshot needs `attributes`: the columns the model may read")
 
@@ -322,11 +388,22 @@ class Project(Settings):
         if LEAD_CREATED in self.events:
             raise ValueError(f"{LEAD_CREATED!r} is made from `created_at` and must not be declared")
         for name, attribute in self.attributes.items():
-            if not attribute.immutable:
+            if attribute.history and self.sources.attribute_changes is None:
                 raise ValueError(
-                    f"attribute {name!r} must say `immutable: true`, or be left out: only today's value of it "
-                    "exists, and today's value would leak into the past"
+                    f"attribute {name!r} has `history`, so `sources.attribute_changes` is needed"
                 )
+            if not (attribute.immutable or attribute.history):
+                raise ValueError(
+                    f"attribute {name!r} must say `immutable: true`, or `history: true` with "
+                    "`sources.attribute_changes`, or be left out: only today's value of it exists, and today's "
+                    "value would leak into the past"
+                )
+        for name, event_type in self.events.items():
+            for column in event_type.exclude:
+                if column not in self.event_properties:
+                    raise ValueError(
+                        f"events.{name}.exclude reads the property {column!r}; declare it under `event_properties`"
+                    )
 
 
 def parse_project(text: str, name: str) -> Project:

@@ -79,9 +79,18 @@ REFUSALS = {
     "made event declared": (LOG, "{page_view:", "{lead_created: {label: L}, page_view:", 1, "must not be declared"),
     "mutable attribute": (LOG, ", immutable: true", "", 1, "must say `immutable: true`"),
     "leak that is read": (LOG, "name: demo", "name: demo\nleaks: {title: late}", 1, "a leak and an attribute"),
-    "no way in": (LOG, "{path: leads.csv}", "{}", 2, "give either `path` or `sql`"),
-    "two ways in": (LOG, "{path: leads.csv}", "{path: a.csv, sql: SELECT 1}", 2, "give either `path` or `sql`"),
-    "query without files": (LOG, "{path: leads.csv}", "{sql: SELECT 1}", 2, "`sql` needs `tables`"),
+    "no way in": (LOG, "{path: leads.csv}", "{}", 2, "give one of `path`, `sql`"),
+    "two ways in": (LOG, "{path: leads.csv}", "{path: a.csv, sql: SELECT 1}", 2, "give one of `path`, `sql`"),
+    "files without a query": (LOG, "{path: leads.csv}", "{path: a.csv, tables: {a: a.csv}}", 2, "write the query"),
+    "never changes and has a history": (LOG, "immutable: true", "immutable: true, history: true", 4, "needs no history"),
+    "history without changes": (LOG, "immutable: true", "history: true", 1, "`sources.attribute_changes` is needed"),
+    "raw column without a transform": (LOG, "immutable: true", "immutable: true, of: job", 4, "raw column of a `transform`"),
+    "waiver without a reason": (
+        LOG, "name: demo", "name: demo\nwaivers: [{code: PS130, feature: title, reason: ok}]", 2, "at least 10"
+    ),
+    "undeclared property excluded": (
+        LOG, "{page_view: {", "{page_view: {exclude: {bot: true}, ", 1, "events.page_view.exclude reads the property 'bot'"
+    ),
     "leads without events": (LOG, ", events: {path: events.csv}}", "}", 2, "give `leads` and `events`"),
     "two conversions": (LOG, "{event: won,", "{event: won, column: y, positive: a,", 7, "give `event`"),
     "no cutoffs": (LOG, "cutoffs: {first: 2026-01-01T00:00:00Z, every: 7d}", "", 1, "an event log needs `cutoffs`"),
@@ -102,6 +111,7 @@ REFUSALS = {
     "snapshot with cutoffs": (SNAPSHOT, "name: demo", "name: demo\ncutoffs: {at: created_at}", 1, "no history"),
     "snapshot of no date": (SNAPSHOT, "observed_until: 2026-01-01T00:00:00Z", "", 1, "needs `observed_until`"),
     "snapshot with a weekly rule": (SNAPSHOT, "share: 0.1", "weekly_capacity: 5", 1, "no inflow per week"),
+    "snapshot with a history": (SNAPSHOT, "label: Title", "label: Title, history: true", 1, "remove `history`"),
     "snapshot without attributes": (
         SNAPSHOT, "attributes:\n  title: {type: category, label: Title}\n", "", 1, "needs `attributes`"
     ),
