@@ -50,7 +50,7 @@ serve: .venv/.runtime
 # Choose some with ARGS, for example: make test ARGS="tests/laws -x"
 .PHONY: test
 test: .venv/.dev
-	@.ci/system-packages chromium
+	@.ci/system-packages chromium java
 	$(BIN)/python -m pytest -n 2 -m "not trial" $(ARGS)
 
 # Lint, formatting, types, floors, and a look for what must never be committed.

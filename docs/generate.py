@@ -25,7 +25,7 @@ WORDS = {"Path": "file", "str": "text", "int": "whole number", "float": "number"
 EXITS = (
     (0, "done"),
     (2, "bad input: a named error says what, where and what to do; also a mistake in the command itself"),
-    (3, "the gate said no: the model was rejected, or was asked to be promoted although it was"),
+    (3, "the gate said no: a model was rejected, leaks are suspected, or what was served does not replay"),
     (4, "the environment is missing something: a package, a healthy bundle, a disk that can be written"),
 )
 

@@ -41,6 +41,7 @@ def create_app(state: ServingState, limits: LimitSettings | None = None) -> Fast
     )
     app.state.serving = state
     app.state.metrics = Metrics()
+    app.state.metrics.registry.register(state.vectors.counted)
     # Scoring is CPU work in one thread: more would only take turns, and DuckDB's connection is not shared.
     app.state.worker = anyio.CapacityLimiter(1)
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # FastAPI's documented way

@@ -221,7 +221,7 @@ def _events(serving: Serving, lead: Lead) -> list[dict[str, Any]]:
     from predictive_scoring.features.online import history
 
     declared = serving.tables.project.events
-    seen = [event for event in history(lead, serving.as_of) if event.event_type != LEAD_CREATED]
+    seen = [event for _, event in history(lead, serving.as_of) if event.event_type != LEAD_CREATED]
     return [
         {
             "at": format_instant(event.occurred),
@@ -229,7 +229,7 @@ def _events(serving: Serving, lead: Lead) -> list[dict[str, Any]]:
             "stage": declared[event.event_type].stage if event.event_type in declared else None,
             "properties": wording.properties(event.properties),
         }
-        for event in reversed(seen[-MOST_EVENTS:])
+        for event in seen[:MOST_EVENTS]
     ]
 
 

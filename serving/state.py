@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,22 +19,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from predictive_scoring.errors import InvalidSetting, PredictiveScoringError, UnknownLead
+from predictive_scoring.keeping.vectors import SHARE, Source
 from predictive_scoring.schema import Lead, Score
 from predictive_scoring.timeline import format_instant
 
 from .bodies import ItemNote, LeadSummary
 from .problems import Refused
 from .reading import LeadReader, ReadLeads
+from .vectors import KeptVectors
 from .wording import next_action
 
 if TYPE_CHECKING:
     # Heavy modules (seconds): imported where they are used, so that the worker answers early.
     from predictive_scoring.data.sources import Tables
-    from predictive_scoring.scoring import Scorer
+    from predictive_scoring.scoring import Scorer, Served
     from predictive_scoring.settings import Project
 
 PROJECT_VARIABLE = "PREDICTIVE_SCORING_PROJECT"
 MODELS_VARIABLE = "PREDICTIVE_SCORING_MODELS"
+KEEP_VARIABLE = "PREDICTIVE_SCORING_KEEP_VECTORS"
 ABOUT = 2
 """Descriptive attributes shown beside a lead's id."""
 
@@ -52,6 +56,7 @@ class Serving:
     """Lead id -> row of `tables.leads`."""
     documents: Mapping[str, bytes]
     """Lead id -> its Score document, JSON, compressed (whole documents of 40,000 leads would take 1 GB)."""
+    vectors: KeptVectors | None = None
 
     @property
     def as_of_text(self) -> str:
@@ -85,23 +90,31 @@ class Serving:
                 at_rest[index] = stored[lead_id]
             else:
                 found.refuse(index, lead_id, _unknown(self, f"leads[{index}].lead_id"))
-        scores = self._scored(found.leads, now if as_of is None else as_of, found)
-        scores |= self._scored(at_rest, self.as_of if as_of is None else as_of, found)
+        scores = self._scored(found.leads, now if as_of is None else as_of, found, self._keeping("body", now))
+        at_end = self.as_of if as_of is None else as_of
+        # Beyond the end of the history a stored lead's vector rightly changes when more of it arrives.
+        kept = self._keeping("stored", now) if at_end <= self.as_of else None
+        scores |= self._scored(at_rest, at_end, found, kept)
         found.errors.sort(key=lambda note: note.index)
         return [scores[index] for index in sorted(scores)], found
 
-    def _scored(self, leads: Mapping[int, Lead], as_of: int, found: ReadLeads) -> dict[int, Score]:
+    def _keeping(self, source: Source, now: int) -> Served | None:
+        return None if self.vectors is None else self.vectors.keeping(source, now)
+
+    def _scored(
+        self, leads: Mapping[int, Lead], as_of: int, found: ReadLeads, served: Served | None
+    ) -> dict[int, Score]:
         if not leads:
             return {}
         try:
-            return dict(zip(leads, self.scorer.score_many(list(leads.values()), as_of), strict=True))
+            return dict(zip(leads, self.scorer.score_many(list(leads.values()), as_of, served), strict=True))
         except (ArithmeticError, LookupError, TypeError, ValueError, PredictiveScoringError):
             # Reading lets nothing through that should end here; if something does, it costs one lead, not all.
             log.exception("scoring %d leads together failed; scoring them one by one", len(leads))
         scores: dict[int, Score] = {}
         for index, lead in leads.items():
             try:
-                scores[index] = self.scorer.score(lead, as_of)
+                scores[index] = self.scorer.score(lead, as_of, served)
             except (ArithmeticError, LookupError, TypeError, ValueError, PredictiveScoringError):
                 found.errors.append(
                     ItemNote(
@@ -127,10 +140,13 @@ def _unknown(serving: Serving, where: str) -> UnknownLead:
 
 
 class ServingState:
-    """Loads in the background; `serving` is None until then, `failure` says why it will stay so."""
+    """Loads in the background; `serving` is None until then, `failure` says why it will stay so.
 
-    def __init__(self, project_file: Path | None, models: Path) -> None:
+    `keep_vectors` is the share of served feature vectors that is kept under `models` for `replay`."""
+
+    def __init__(self, project_file: Path | None, models: Path, keep_vectors: float = 0.0) -> None:
         self.project_file, self.models = project_file, models
+        self.vectors = KeptVectors(models, keep_vectors)
         self.serving: Serving | None = None
         self.failure: PredictiveScoringError | None = None
         self._started = threading.Lock()
@@ -139,7 +155,11 @@ class ServingState:
     def from_environment(cls) -> ServingState:
         """As the launcher configured it."""
         project = os.environ.get(PROJECT_VARIABLE)
-        return cls(Path(project) if project else None, Path(os.environ.get(MODELS_VARIABLE) or "models"))
+        return cls(
+            Path(project) if project else None,
+            Path(os.environ.get(MODELS_VARIABLE) or "models"),
+            float(os.environ.get(KEEP_VARIABLE) or SHARE),
+        )
 
     def start(self) -> None:
         """Load in a thread, once."""
@@ -149,7 +169,7 @@ class ServingState:
 
     def _load(self) -> None:
         try:
-            self.serving = load_serving(self.project_file, self.models)
+            self.serving = load_serving(self.project_file, self.models, self.vectors, int(time.time()))
         except PredictiveScoringError as refused:
             self.failure = refused
             log.warning("cannot serve: %s", refused)
@@ -177,8 +197,11 @@ class ServingState:
         )
 
 
-def load_serving(project_file: Path | None, models: Path) -> Serving:
-    """Read the champion and the tables of the project, and score every stored lead at the end of the log.
+def load_serving(
+    project_file: Path | None, models: Path, vectors: KeptVectors | None = None, now: int = 0
+) -> Serving:
+    """Read the champion and the tables of the project, and score every stored lead at the end of the log;
+    of these, too, `vectors` are kept as served `now` (epoch seconds).
 
     Raises InvalidSetting, UnknownModel, CorruptBundle and the errors of `open_tables`."""
     from predictive_scoring.data.sources import load_project, open_tables
@@ -203,7 +226,8 @@ def load_serving(project_file: Path | None, models: Path) -> Serving:
     }
     summaries: list[LeadSummary] = []
     documents: dict[str, bytes] = {}
-    for score in scorer.score_tables(tables, as_of):
+    served = None if vectors is None else vectors.keeping("stored", now)
+    for score in scorer.score_tables(tables, as_of, served=served):
         documents[score.lead_id] = zlib.compress(score.model_dump_json().encode(), 1)
         summaries.append(_summary(score, about[score.lead_id]))
     summaries.sort(key=lambda row: (row.probability is None, -(row.probability or 0.0), row.lead_id))
@@ -212,12 +236,17 @@ def load_serving(project_file: Path | None, models: Path) -> Serving:
         for rank, row in enumerate(summaries, start=1)
     )
     places = {str(lead_id): place for place, lead_id in enumerate(tables.leads["lead_id"])}
-    return Serving(scorer, tables, as_of, ranked, places, documents)
+    return Serving(scorer, tables, as_of, ranked, places, documents, vectors)
 
 
 def _shown(project: Project) -> list[str]:
-    attributes = project.attributes
-    return [name for name, setting in attributes.items() if setting.type == "category"][:ABOUT]
+    # What has a history is no column of the leads.
+    columns = {
+        setting.of or name: None
+        for name, setting in project.attributes.items()
+        if setting.type == "category" and not setting.history
+    }
+    return list(columns)[:ABOUT]
 
 
 def _summary(score: Score, about: tuple[str, ...]) -> LeadSummary:

@@ -109,7 +109,8 @@ def small_project_at(folder: Path, *, leads: int = SMALL_LEADS, seed: int = SMAL
     (folder / "scoring.yaml").write_text(text, "utf-8")
     project = SmallProject(folder)
     world = simulate(SimulationConfig(seed=seed, leads=leads))
-    write_tables(project.loaded, {"leads": world.leads, "events": world.events, "touches": world.touches})
+    frames = {name: getattr(world, name) for name in ("leads", "events", "touches", "attribute_changes")}
+    write_tables(project.loaded, frames)
     return project
 
 

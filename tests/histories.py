@@ -18,11 +18,20 @@ from predictive_scoring.features.aggregates import Value
 from predictive_scoring.features.batch import feature_table, weekly_count_table
 from predictive_scoring.features.catalog import catalog
 from predictive_scoring.features.definitions import EventFeature, features_of
+from predictive_scoring.features.filters import EventFilter
 from predictive_scoring.schema import LEAD_CREATED, Event, Lead
 from predictive_scoring.timeline import DAY, WEEK
 
 CUTOFFS = (1_772_323_200, 1_772_323_200 + WEEK, 1_772_323_200 + 37 * DAY + 1)  # 2026-03-01 and two later
-PROPERTIES = {"duration_seconds": "float64", "topic": "string", "amount": "float64", "age": "string"}
+PROPERTIES = {
+    "duration_seconds": "float64",
+    "topic": "string",
+    "amount": "float64",
+    "age": "string",
+    "pages": "float64",
+    "brand": "string",
+    "capability": "string",
+}
 
 CATALOG: tuple[EventFeature, ...] = features_of(catalog().values())  # type: ignore[assignment]
 
@@ -30,6 +39,14 @@ CATALOG: tuple[EventFeature, ...] = features_of(catalog().values())  # type: ign
 def probe(aggregate: str, *events: str, **more: Any) -> EventFeature:
     return EventFeature(aggregate, events or ("page_view",), f"{aggregate} {more}", "probe", **more)
 
+
+PRICING = EventFilter("topic", ("pricing", "Ω"))
+WORKING_HOURS = EventFilter("hour", low=9, high=16)
+WEEKEND = EventFilter("weekday", ("sat", "sun"))
+LARGE = EventFilter("amount", low=0.2)
+SMALL = EventFilter("amount", low=-10.0, high=0.2)
+NOT_OLD = EventFilter("age", ("old",), drop=True)
+NOT_OLD_CALLS = EventFilter("age", ("old",), drop=True, events=("call",))
 
 # At least one per aggregate, with a window and without: the shipped catalog does not use all of them.
 PROBES = (
@@ -53,6 +70,30 @@ PROBES = (
     probe("trend", "page_view", "call", window=7 * DAY),
     probe("decayed", half_life=7 * DAY),
     probe("decayed", "page_view", "call", half_life=11 * 3600, window=90 * DAY),
+    probe("days_since_first", "page_view", "call"),
+    probe("days_since_first", window=30 * DAY),
+    probe("gap", "page_view", "call"),
+    probe("gap", window=90 * DAY),
+    probe("repeat", "page_view", "call", column="topic"),
+    probe("repeat", column="amount", window=30 * DAY),
+    probe("share", "page_view", "call", numerator=("call",)),
+    probe("share", "page_view", "call", where=(PRICING,), window=90 * DAY),
+    probe("share", "page_view", "call", where=(WORKING_HOURS,)),
+    probe("share", "page_view", "call", numerator=("page_view",), where=(WEEKEND, LARGE)),
+    probe("share", where=(LARGE,), exclude=(NOT_OLD,)),
+    probe("count", "page_view", "call", where=(PRICING,), window=7 * DAY),
+    probe("count", "page_view", "call", alias="kept", exclude=(NOT_OLD_CALLS,)),
+    probe("count", where=(WEEKEND, SMALL), exclude=(NOT_OLD,)),
+    probe("ever", "page_view", "call", where=(LARGE,)),
+    probe("days_since", where=(WORKING_HOURS,)),
+    probe("sum", column="duration_seconds", where=(PRICING,), window=30 * DAY),
+    probe("latest", "page_view", "call", column="topic", where=(SMALL,)),
+    probe("distinct", column="topic", where=(WEEKEND,)),
+    probe(
+        "rate", "email_delivered", "page_view", numerator=("call",), prior=0.2, strength=2.0, where=(PRICING,)
+    ),
+    probe("trend", "page_view", "call", where=(SMALL,), window=30 * DAY),
+    probe("decayed", "page_view", "call", where=(WORKING_HOURS,), half_life=30 * DAY),
 )
 FEATURES = (*CATALOG, *PROBES)
 
@@ -70,6 +111,9 @@ _PROPERTIES = _NOTHING | st.fixed_dictionaries(
     optional={
         "duration_seconds": st.sampled_from((None, 0.0, 1.0, 5.0, 60.0)),
         "age": st.sampled_from(("young", "old")),
+        "pages": st.sampled_from((None, 1.0, 2.0, 7.0)),
+        "brand": st.sampled_from((None, "acme", "Ω")),
+        "capability": st.sampled_from(("export", "share")),
         "undeclared": st.just("ignored"),
     },
 )
@@ -114,7 +158,11 @@ class Engine:
     """The batch reading of `features` on an in-memory DuckDB, compiled once."""
 
     def __init__(
-        self, features: Sequence[EventFeature], families: Sequence[frozenset[str]] = (), weeks: int = 26
+        self,
+        features: Sequence[EventFeature],
+        families: Sequence[frozenset[str]] = (),
+        weeks: int = 26,
+        span: tuple[int, int] | None = None,
     ) -> None:
         self.features, self.families, self.weeks = features, families, weeks
         self.connection = ibis.duckdb.connect()
@@ -128,7 +176,7 @@ class Engine:
         stored = self.connection.create_table(
             "events", schema=ibis.schema({**columns, "occurred": "int64", "known": "int64", **PROPERTIES})
         )
-        values = feature_table(observations, stored, features)
+        values = feature_table(observations, stored, features, span=span)
         self._values = str(ibis.to_sql(values, dialect="duckdb"))
         self._weekly = ""
         if families:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from predictive_scoring.data.dataset import feature_frame, observe
+from predictive_scoring.data.dataset import observe
+from predictive_scoring.data.feature_frame import feature_frame
 from predictive_scoring.data.sources import Tables
 from predictive_scoring.keeping.bundle import read_bundle
 from predictive_scoring.keeping.champion import BundleStore

@@ -15,6 +15,7 @@
     │   ├── UnknownModel           no such bundle, version or champion
     │   └── PortInUse              another process listens on the port
     ├── GateRefused (exit 3: the product said no)
+    │   └── LeakSuspected          a feature seems to know the outcome, and nobody answers for it
     └── EnvironmentMissing (exit 4: something has to be installed or repaired)
         └── CorruptBundle          a bundle does not match its manifest
 
@@ -114,6 +115,10 @@ class GateRefused(PredictiveScoringError):
     """The product refuses on purpose: the candidate has not earned it."""
 
     exit_code = 3
+
+
+class LeakSuspected(GateRefused):
+    """A feature seems to know the outcome; training waits until it is set aside or waived."""
 
 
 class EnvironmentMissing(PredictiveScoringError):

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from predictive_scoring.data.dataset import feature_frame
+from predictive_scoring.data.feature_frame import feature_frame
 from predictive_scoring.data.histories import records, touches_by_lead
 from predictive_scoring.data.sources import Tables
 from predictive_scoring.features.aggregates import Value
 from predictive_scoring.features.batch import weekly_count_table
 from predictive_scoring.features.definitions import EventFeature, Feature
-from predictive_scoring.features.online import feature_values, weekly_counts
+from predictive_scoring.features.online import FeatureReader, weekly_counts
 from predictive_scoring.insight.explanation import concepts, explain, fit_and_engagement, reasons
 from predictive_scoring.insight.stage import FAMILIES, filter_stages, most_likely
 from predictive_scoring.keeping.bundle import ScoringModel, read_bundle
@@ -44,6 +44,8 @@ STEADY = 3
 """A change of the score within this many points is `steady`."""
 
 Progress = Callable[[int, int], None]
+Served = Callable[[Sequence[Score], pd.DataFrame], None]
+"""Is told scores and, row by row, the values of the model's features that they were made of."""
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,11 @@ class Scorer:
             for family in FAMILIES
         )
 
-    def score(self, lead: Lead, as_of: int) -> Score:
+    def score(self, lead: Lead, as_of: int, served: Served | None = None) -> Score:
         """The score of one lead with its history in hand, at `as_of` (epoch seconds)."""
-        return self.score_many([lead], as_of)[0]
+        return self.score_many([lead], as_of, served)[0]
 
-    def score_many(self, leads: Sequence[Lead], as_of: int) -> list[Score]:
+    def score_many(self, leads: Sequence[Lead], as_of: int, served: Served | None = None) -> list[Score]:
         """Scores of leads with their histories in hand, in their order."""
         subjects = [_Subject(lead.lead_id, lead.created, lead.attributes, lead.touches) for lead in leads]
         now = self._folded(leads, as_of)
@@ -112,10 +114,16 @@ class Scorer:
         counts = np.array(
             [weekly_counts(lead, as_of, self._families, STAGE_WEEKS) for lead in leads], dtype=np.int64
         ).reshape(len(leads), STAGE_WEEKS, len(FAMILIES))
-        return self._documents(subjects, now, before, counts, as_of)
+        return self._documents(subjects, now, before, counts, as_of, served)
 
     def score_tables(
-        self, tables: Tables, as_of: int, *, chunk: int = 2000, progress: Progress | None = None
+        self,
+        tables: Tables,
+        as_of: int,
+        *,
+        chunk: int = 2000,
+        progress: Progress | None = None,
+        served: Served | None = None,
     ) -> Iterator[Score]:
         """Scores of every stored lead, in order of lead id, read by the engine that holds the tables."""
         touches = touches_by_lead(tables.touches)
@@ -129,12 +137,16 @@ class Scorer:
             now = self._expressed(tables, leads, as_of)
             before = self._expressed(tables, leads, as_of - WEEK)
             counts = self._counted(tables, leads, as_of)
-            yield from self._documents(subjects, now, before, counts, as_of)
+            yield from self._documents(subjects, now, before, counts, as_of, served)
             if progress:
                 progress(min(start + chunk, total), total)
 
+    @cached_property
+    def _reader(self) -> FeatureReader:
+        return FeatureReader(self._read)
+
     def _folded(self, leads: Sequence[Lead], cutoff: int) -> pd.DataFrame:
-        return _frame([feature_values(lead, cutoff, self._read) for lead in leads], self._read)
+        return _frame([self._reader(lead, cutoff) for lead in leads], self._read)
 
     def _expressed(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
         return feature_frame(tables, _observations(leads, cutoff), self._read)
@@ -143,11 +155,8 @@ class Scorer:
         counts = np.zeros((len(leads), STAGE_WEEKS, len(FAMILIES)), dtype=np.int64)
         if not any(self._families):
             return counts
-        registered = tables.connection.create_table(
-            "observations_of_weeks", _observations(leads, cutoff), temp=True, overwrite=True
-        )
-        rows = weekly_count_table(registered, tables.events, self._families, STAGE_WEEKS).to_pandas()
-        tables.connection.drop_table("observations_of_weeks")
+        with tables.engine.temporary("observations", _observations(leads, cutoff)) as observed:
+            rows = weekly_count_table(observed, tables.events, self._families, STAGE_WEEKS).to_pandas()
         counts[rows["observation_id"], rows["week"], rows["family"]] = rows["events"]
         return counts
 
@@ -158,6 +167,7 @@ class Scorer:
         before: pd.DataFrame,
         counts: np.ndarray,
         as_of: int,
+        served: Served | None,
     ) -> list[Score]:
         if not subjects:
             return []
@@ -211,6 +221,8 @@ class Scorer:
                     model=self.reference,
                 )
             )
+        if served is not None:
+            served(documents, now[[feature.name for feature in self.features]])
         return documents
 
     def _refusal(self, subject: _Subject, values: Mapping[str, Value], as_of: int) -> tuple[str, str] | None:

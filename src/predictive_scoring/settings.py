@@ -14,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationInfo,
-    field_validator,
     model_validator,
 )
 
@@ -49,14 +48,18 @@ def _seconds(value: object, info: ValidationInfo, refusal: str) -> object:
     return value
 
 
-def _listed(value: object) -> list[object]:
-    return list(value) if isinstance(value, list | tuple) else [value]
+def _texts(value: object) -> object:
+    """One text or several. YAML reads `true` as a boolean, which every engine spells `true`."""
+    if isinstance(value, dict | BaseModel):
+        return value
+    several = value if isinstance(value, list | tuple) else [value]
+    return [
+        str(one).lower() if isinstance(one, bool) else str(one) if isinstance(one, int) else one
+        for one in several
+    ]
 
 
-def _spelled(value: object) -> object:
-    return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int) else value
-
-
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts), Field(min_length=1)]
 Seconds = Annotated[int, BeforeValidator(_duration), Field(gt=0)]
 Instant = Annotated[int, BeforeValidator(_instant)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", max_length=64)]
@@ -163,15 +166,7 @@ class EventTypeSettings(Settings):
 
     label: str
     stage: Literal["awareness", "consideration", "decision"] | None = None
-    exclude: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-
-    @field_validator("exclude", mode="before")
-    @classmethod
-    def _texts(cls, value: object) -> object:
-        """Values are compared as text; YAML reads `true` as a boolean, which every engine spells `true`."""
-        if not isinstance(value, dict):
-            return value
-        return {name: [_spelled(one) for one in _listed(values)] for name, values in value.items()}
+    exclude: dict[str, Texts] = Field(default_factory=dict)
 
 
 class WaiverSettings(Settings):
@@ -284,6 +279,19 @@ class ContactSettings(Settings):
         return tuple(dict.fromkeys(column for column in named if column))
 
 
+class RangeSettings(Settings):
+    """Numbers from `min` to `max`, both inclusive."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="after")
+    def _some_end(self) -> Self:
+        if self.min is None and self.max is None:
+            raise ValueError("a range needs `min` or `max`")
+        return self
+
+
 class FeatureEntry(Settings):
     """One entry of a feature view: one feature per window or half-life."""
 
@@ -297,8 +305,9 @@ class FeatureEntry(Settings):
     column: str | None = None
     half_life: Seconds | None = None
     half_lives: tuple[Seconds, ...] = ()
+    where: dict[str, Texts | RangeSettings] = Field(default_factory=dict)
     numerator: tuple[str, ...] = ()
-    prior: float = Field(default=0.0, ge=0, le=1)
+    prior: Annotated[float, Field(ge=0, le=1)] | Literal["overall"] = 0.0
     strength: float = Field(default=0.0, ge=0)
     alias: str | None = None
     said: str | None = None

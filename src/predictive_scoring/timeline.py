@@ -28,6 +28,8 @@ HOUR = 3600
 DAY = 86_400
 WEEK = 7 * DAY
 
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
 _DURATION = re.compile(r"^(\d+)([smhdw])$")
 _UNITS = {"s": SECOND, "m": 60, "h": HOUR, "d": DAY, "w": WEEK}
 
@@ -41,6 +43,12 @@ def in_feature_window(age_seconds: Any, window: int | None) -> Any:
     """`0 < age <= window`; a window of None reaches back without end."""
     past = age_seconds > 0
     return past if window is None else past & (age_seconds <= window)
+
+
+def seen_by_some(occurred: Any, first: int, last: int, window: int | None) -> Any:
+    """Whether some cutoff from `first` to `last` may have the event in its feature window."""
+    before = occurred < last
+    return before if window is None else before & (occurred >= first - window)
 
 
 def in_label_window(age_seconds: Any, horizon: Any) -> Any:
@@ -62,6 +70,16 @@ def is_known(known: Any, cutoff: Any) -> Any:
 def is_matured(cutoff: Any, horizon: Any, observed_until: int) -> Any:
     """The whole label window has been observed; otherwise the example is censored, not negative."""
     return cutoff + horizon <= observed_until
+
+
+def hour_of_day(occurred: Any) -> Any:
+    """0 to 23, in UTC."""
+    return occurred // HOUR % 24
+
+
+def weekday(occurred: Any) -> Any:
+    """0 (Monday) to 6 (Sunday), in UTC. 1970-01-01, day 0 of the epoch, was a Thursday."""
+    return (occurred // DAY + 3) % 7
 
 
 def exists_at(created: Any, cutoff: Any) -> Any:

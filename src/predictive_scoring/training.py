@@ -10,14 +10,15 @@ import numpy as np
 import pandas as pd
 
 from predictive_scoring import __version__
+from predictive_scoring.data.audit import screen_before_training
 from predictive_scoring.data.dataset import (
     PERIODS,
     Dataset,
     build_dataset,
     conversions,
-    feature_frame,
     opted_out,
 )
+from predictive_scoring.data.feature_frame import feature_frame
 from predictive_scoring.data.sources import ProjectFile, Tables
 from predictive_scoring.errors import TrainingImpossible
 from predictive_scoring.features.catalog import views_of
@@ -108,12 +109,16 @@ def fit_candidate(
     """Learn a scoring model from the project's tables and judge it on the newest period.
 
     `champion`, if any, is judged on the same rows, and its reference odds are kept so that a score of 50
-    goes on meaning what it meant. Raises the errors of `build_dataset` and `views_of`."""
+    goes on meaning what it meant. Raises the errors of `build_dataset` and `views_of`, and LeakSuspected
+    while a feature seems to know the outcome and the project file does not answer for it."""
     project = loaded.project
     views = views_of(project)
     playbook = read_playbook(loaded, views)
     say("reading features at every cutoff")
     dataset = build_dataset(tables, views)
+    views = dataset.views
+    say("screening them for leaks")
+    screen = screen_before_training(tables, dataset)
     train_frame, train_labels, _ = dataset.rows("train")
     recent_frame, recent_labels, recent_leads = dataset.rows("calibrate")
     test_frame, test_labels, _ = dataset.rows("test")
@@ -146,6 +151,10 @@ def fit_candidate(
         ).to_document(),
         "known_base_rate": known_rate,
         "periods": _periods(dataset, project),
+        "leak_screen": {
+            "set_aside": dict(project.leaks),
+            "waived": [leak.to_document() for leak in screen.findings if leak.verdict == "waived"],
+        },
     }
     scoring = ScoringModel(
         project=project,

@@ -20,8 +20,8 @@ from predictive_scoring.cli.app import app
 from predictive_scoring.timeline import format_instant
 
 VERBS = (
-    "init", "simulate", "validate", "train", "compare", "promote", "rollback", "score", "explain", "serve",
-    "doctor",
+    "init", "simulate", "validate", "train", "compare", "promote", "rollback", "score", "explain", "replay",
+    "serve", "doctor",
 )  # fmt: skip
 PROGRAM = Path(sys.executable).with_name("predictive-scoring")
 COMMANDS = typer.main.get_command(app).commands

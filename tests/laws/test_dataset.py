@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from predictive_scoring.data.dataset import PERIODS, _observe_log, observe, periods_in_time
+from predictive_scoring.data.engines import Duckdb
 from predictive_scoring.data.sources import Tables
 from predictive_scoring.errors import ConversionNeverOccurs, TrainingImpossible
 from predictive_scoring.settings import Project, SplitSettings
@@ -81,7 +82,7 @@ def tables(
     )
     if events:
         connection.raw_sql(f"INSERT INTO events VALUES {values}")  # noqa: S608 - numbers and our own names
-    return Tables(given, connection, leads, connection.table("events"), NO_TOUCHES, observed_until)
+    return Tables(given, Duckdb(connection), leads, connection.table("events"), NO_TOUCHES, observed_until)
 
 
 def brute_force(

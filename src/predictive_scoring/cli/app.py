@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from predictive_scoring.cli import output
+
+if TYPE_CHECKING:
+    from predictive_scoring.data.engines import Engine
 
 app = typer.Typer(
     name="predictive-scoring",
@@ -27,7 +32,31 @@ ModelsOption = Annotated[
 TrackingOption = Annotated[
     str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow database or server.")
 ]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="Where features are computed: duckdb, postgres or spark.")
+]
+DsnOption = Annotated[
+    str | None,
+    typer.Option(
+        "--dsn",
+        envvar="PREDICTIVE_SCORING_DSN",
+        help="The PostgreSQL database, postgresql://user@host/database (the variable keeps a password out of sight).",
+    ),
+]
+MasterOption = Annotated[
+    str, typer.Option("--master", envvar="PREDICTIVE_SCORING_SPARK_MASTER", help="Where Spark runs.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+KeepOption = Annotated[
+    float,
+    typer.Option(
+        "--keep-vectors",
+        min=0.0,
+        max=1.0,
+        envvar="PREDICTIVE_SCORING_KEEP_VECTORS",
+        help="Share of the served feature vectors to keep for replay, 0 to 1.",
+    ),
+]
 AsOfOption = Annotated[
     str | None,
     typer.Option("--as-of", help="Instant to score at, with offset; default: as far as the log is complete."),
@@ -36,6 +65,9 @@ AsOfOption = Annotated[
 PROJECT = Path("scoring.yaml")
 MODELS = Path("models")
 TRACKING = "sqlite:///mlflow.db"
+ENGINE = "duckdb"
+MASTER = "local[*]"
+SHARE = 0.01
 
 
 def _example(*lines: str) -> str:
@@ -46,13 +78,32 @@ def _now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def _engine(name: str, dsn: str | None, master: str) -> Callable[[], Engine]:
+    """Opens the engine once it is needed: starting one takes seconds that a wrong project file should not cost."""
+    from predictive_scoring.data.engines import open_engine
+
+    return partial(open_engine, name, dsn=dsn, master=master)
+
+
 @app.command(
+    no_args_is_help=True,
     epilog=_example(
-        "predictive-scoring init leads.csv events.csv", "predictive-scoring init visits.csv --outcome Revenue"
-    )
+        "predictive-scoring init leads.csv events.csv",
+        "predictive-scoring init visits.csv --outcome Revenue",
+        "predictive-scoring init hubspot_export/",
+        "predictive-scoring init salesforce_export/ --out crm/scoring.yaml",
+        "predictive-scoring init --dsn postgresql://reader@db/crm crm.leads crm.events",
+    ),
 )
 def init(
-    tables: Annotated[list[Path], typer.Argument(help="Your CSV or Parquet files.")],
+    tables: Annotated[
+        list[str],
+        typer.Argument(
+            help="Your CSV or Parquet files: one row per lead with its outcome; or leads, events and perhaps a history "
+            "of attributes. Or the folder of a HubSpot or Salesforce export. With --dsn: tables of the database."
+        ),
+    ],
+    dsn: DsnOption = None,
     out: Annotated[Path, typer.Option(help="Project file to write.")] = PROJECT,
     outcome: Annotated[
         str | None, typer.Option(help="Outcome column or conversion event, if not guessed.")
@@ -64,7 +115,7 @@ def init(
     from predictive_scoring.cli import preparing
 
     with output.answering(as_json):
-        preparing.init(tables, out, outcome, force, as_json, datetime.now(UTC))
+        preparing.init(tables, dsn, out, outcome, force, as_json, datetime.now(UTC))
 
 
 @app.command(
@@ -94,14 +145,26 @@ def simulate(
 
 
 @app.command(
-    epilog=_example("predictive-scoring validate --project data/projects/sample/scoring.yaml --json")
+    epilog=_example(
+        "predictive-scoring validate --project data/projects/sample/scoring.yaml --json",
+        "predictive-scoring validate --report readiness.html",
+    )
 )
-def validate(project: ProjectOption = PROJECT, as_json: JsonOption = False) -> None:
-    """Check project file and tables: can they be read, can a model be trained? Exit 2 if not."""
+def validate(
+    project: ProjectOption = PROJECT,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the findings, with pictures, as one HTML page.")
+    ] = None,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
+    as_json: JsonOption = False,
+) -> None:
+    """Check project file and tables: can a model be trained? Exit 2 if not, 3 if leaks are suspected."""
     from predictive_scoring.cli import preparing
 
     with output.answering(as_json):
-        preparing.validate(project, as_json)
+        preparing.validate(project, report, as_json, _engine(engine, dsn, master))
 
 
 @app.command(
@@ -114,13 +177,16 @@ def train(
     project: ProjectOption = PROJECT,
     models: ModelsOption = MODELS,
     tracking_uri: TrackingOption = TRACKING,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
     as_json: JsonOption = False,
 ) -> None:
     """Train, judge and register a candidate. Exit 3 if it is rejected; it serves only once promoted."""
     from predictive_scoring.cli import modelling
 
     with output.answering(as_json):
-        modelling.train(project, models, tracking_uri, as_json)
+        modelling.train(project, models, tracking_uri, as_json, _engine(engine, dsn, master))
 
 
 @app.command(
@@ -132,13 +198,18 @@ def compare(
     against: Annotated[str | None, typer.Option(help="The other version; default: the champion.")] = None,
     models: ModelsOption = MODELS,
     tracking_uri: TrackingOption = TRACKING,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
     as_json: JsonOption = False,
 ) -> None:
     """Judge two versions on the same newest period, side by side."""
     from predictive_scoring.cli import modelling
 
     with output.answering(as_json):
-        modelling.compare(project, version, against, models, tracking_uri, as_json)
+        modelling.compare(
+            project, version, against, models, tracking_uri, as_json, _engine(engine, dsn, master)
+        )
 
 
 @app.command(
@@ -182,6 +253,7 @@ def rollback(
     epilog=_example(
         "predictive-scoring score --project data/projects/sample/scoring.yaml --top 20",
         "predictive-scoring score --as-of 2026-05-01T00:00:00Z --out scores.csv",
+        "predictive-scoring score --keep-vectors 0.05",
     )
 )
 def score(
@@ -190,14 +262,29 @@ def score(
     lead: Annotated[list[str] | None, typer.Option(help="Only this lead (repeatable).")] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows of the table for people.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Also write all scores: .jsonl, .csv or .parquet.")] = None,
+    keep_vectors: KeepOption = 0.0,
     models: ModelsOption = MODELS,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
     as_json: JsonOption = False,
 ) -> None:
     """Score the project's leads with the champion."""
     from predictive_scoring.cli import using
 
     with output.answering(as_json):
-        using.score(project, as_of, tuple(lead or ()), top, out, models, as_json)
+        using.score(
+            project,
+            as_of,
+            tuple(lead or ()),
+            top,
+            out,
+            models,
+            as_json,
+            _engine(engine, dsn, master),
+            keep_vectors=keep_vectors,
+            now=int(datetime.now(UTC).timestamp()),
+        )
 
 
 @app.command(
@@ -208,13 +295,44 @@ def explain(
     project: ProjectOption = PROJECT,
     as_of: AsOfOption = None,
     models: ModelsOption = MODELS,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
     as_json: JsonOption = False,
 ) -> None:
     """Say why one lead has its score, and what to do next."""
     from predictive_scoring.cli import using
 
     with output.answering(as_json):
-        using.explain(project, lead, as_of, models, as_json)
+        using.explain(project, lead, as_of, models, as_json, _engine(engine, dsn, master))
+
+
+@app.command(
+    epilog=_example(
+        "predictive-scoring replay --project data/projects/sample/scoring.yaml",
+        "predictive-scoring replay --since 2026-11-01 --until 2026-11-07 --json",
+    )
+)
+def replay(
+    project: ProjectOption = PROJECT,
+    since: Annotated[
+        str | None, typer.Option(help="First day of serving, UTC, 2026-11-01; default: the oldest kept.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="Last day of serving; default: the newest kept.")] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="How far apart equal numbers may be, absolutely or relatively.")
+    ] = 1e-9,
+    models: ModelsOption = MODELS,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
+    as_json: JsonOption = False,
+) -> None:
+    """Read served feature vectors again by batch. Exit 3 if one of a stored lead comes out otherwise."""
+    from predictive_scoring.cli import replaying
+
+    with output.answering(as_json):
+        replaying.replay(project, since, until, tolerance, models, as_json, _engine(engine, dsn, master))
 
 
 @app.command(
@@ -224,6 +342,7 @@ def serve(
     project: ProjectOption = PROJECT,
     host: Annotated[str, typer.Option(help="Loopback address to bind to.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
+    keep_vectors: KeepOption = SHARE,
     models: ModelsOption = MODELS,
     as_json: JsonOption = False,
 ) -> None:
@@ -231,7 +350,14 @@ def serve(
     from predictive_scoring.cli.serving import serve as launch
 
     with output.answering(as_json):
-        code = launch(project, models, host, port, say=lambda text: output.aside.print(text, soft_wrap=True))
+        code = launch(
+            project,
+            models,
+            host,
+            port,
+            keep_vectors=keep_vectors,
+            say=lambda text: output.aside.print(text, soft_wrap=True),
+        )
     raise typer.Exit(code)
 
 

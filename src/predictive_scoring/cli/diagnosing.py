@@ -17,6 +17,7 @@ import typer
 from rich.table import Table
 
 from predictive_scoring.cli.output import people, print_json
+from predictive_scoring.data.spark import OLDEST_JAVA, has_java, java_version
 from predictive_scoring.errors import EnvironmentMissing, PredictiveScoringError
 
 Health = Literal["ok", "missing", "optional"]
@@ -44,7 +45,9 @@ def doctor(project: Path, models: Path, tracking_uri: str, as_json: bool) -> Non
         _tracking(tracking_uri),
         _project(project, models),
         _port(3000),
-        _program("java", "Spark (extra `spark`) needs Java 17 or newer."),
+        _engine("postgres", "psycopg"),
+        _engine("spark", "pyspark"),
+        _java(),
         _program("chromium", "Only the page tests need a browser."),
     ]
     if as_json:
@@ -135,6 +138,23 @@ def _port(port: int) -> Check:
 def _program(name: str, need: str) -> Check:
     found = shutil.which(name)
     return Check(name, "ok", found) if found else Check(name, "optional", "not found", need)
+
+
+def _engine(name: str, driver: str) -> Check:
+    if importlib.util.find_spec(driver) is None:
+        remedy = f"For --engine {name}: pip install 'predictive-scoring[{name}]'."
+        return Check(f"engine {name}", "optional", f"{driver} is not installed", remedy)
+    return Check(f"engine {name}", "ok", f"{driver} {metadata.version(driver)}")
+
+
+def _java() -> Check:
+    remedy = (
+        f"--engine spark needs Java {OLDEST_JAVA} or newer (Debian: openjdk-17-jre-headless), or JAVA_HOME."
+    )
+    found = java_version()
+    if found is None:
+        return Check("java", "optional", "not found", remedy)
+    return Check("java", "ok", found) if has_java() else Check("java", "optional", found, remedy)
 
 
 def _attempt(name: str, look: Callable[[], str], remedy: str) -> Check:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,21 +10,28 @@ import typer
 from rich.table import Table
 
 from predictive_scoring.cli.output import aside, people, print_json, show, steps
-from predictive_scoring.data.audit import audit
+from predictive_scoring.data.audit import data_findings
+from predictive_scoring.data.engines import Engine, open_engine
 from predictive_scoring.data.sources import load_project, open_tables
 from predictive_scoring.errors import GateRefused
 from predictive_scoring.keeping.champion import BundleStore, Promotion
 from predictive_scoring.schema import Finding
 
 
-def train(project: Path, models: Path, tracking_uri: str, as_json: bool) -> None:
+def train(
+    project: Path,
+    models: Path,
+    tracking_uri: str,
+    as_json: bool,
+    engine: Callable[[], Engine] = open_engine,
+) -> None:
     """Train a candidate and print its verdict; exit 3 when it is rejected."""
     loaded = load_project(project)
     store = BundleStore(models / loaded.project.name)
-    with steps("reading the tables") as say:
-        tables = open_tables(loaded)
+    with steps("reading the tables") as say, engine() as opened:
+        tables = open_tables(loaded, opened)
         say("checking them")
-        _warn(audit(tables))
+        _warn(data_findings(tables))
         # The learners take seconds to load, and a refusal of the tables should not wait for them.
         from predictive_scoring.training import train as train_candidate
 
@@ -70,7 +77,13 @@ def _warn(findings: Sequence[Finding]) -> None:
 
 
 def compare(
-    project: Path, version: str | None, against: str | None, models: Path, tracking_uri: str, as_json: bool
+    project: Path,
+    version: str | None,
+    against: str | None,
+    models: Path,
+    tracking_uri: str,
+    as_json: bool,
+    engine: Callable[[], Engine] = open_engine,
 ) -> None:
     """Print two versions judged on the same rows."""
     from predictive_scoring.comparison import compare_versions
@@ -81,8 +94,8 @@ def compare(
     registry = Registry(tracking_uri)
     candidate = registry.version(loaded.project.name, version)
     other = registry.version(loaded.project.name, against or store.champion().version)
-    with steps("reading the tables") as say:
-        tables = open_tables(loaded)
+    with steps("reading the tables") as say, engine() as opened:
+        tables = open_tables(loaded, opened)
         say("judging both versions on the newest period")
         comparison = compare_versions(tables, store, candidate, other)
     if as_json:

@@ -28,6 +28,7 @@ from predictive_scoring import errors
 from predictive_scoring.data.sources import load_project
 from predictive_scoring.errors import EnvironmentMissing, InvalidSetting, PortInUse, PredictiveScoringError
 from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.keeping.vectors import SHARE
 
 Say = Callable[[str], None]
 
@@ -51,9 +52,17 @@ class _Service:
 
 
 def serve(
-    project_file: Path, models: Path, host: str = "127.0.0.1", port: int = 3000, *, say: Say = lambda _: None
+    project_file: Path,
+    models: Path,
+    host: str = "127.0.0.1",
+    port: int = 3000,
+    *,
+    keep_vectors: float = SHARE,
+    say: Say = lambda _: None,
 ) -> int:
     """Serve the project's champion until a signal arrives or the service ends; the exit code.
+
+    `keep_vectors` is the share (0 to 1) of served feature vectors that is kept for `replay`.
 
     Raises InvalidSetting for an address that others could reach, the errors of `load_project`, UnknownModel
     without a champion, PortInUse, and EnvironmentMissing where the service is not installed or does not start."""
@@ -62,7 +71,7 @@ def serve(
     BundleStore(models / project.name).champion()
     service = _find_service()
     _check_port(address, port)
-    environment = _environment(project_file, models, service)
+    environment = _environment(project_file, models, keep_vectors, service)
     root = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     command = [
         sys.executable,
@@ -159,7 +168,7 @@ def _find_service() -> _Service:
     return found
 
 
-def _environment(project_file: Path, models: Path, service: _Service) -> dict[str, str]:
+def _environment(project_file: Path, models: Path, keep_vectors: float, service: _Service) -> dict[str, str]:
     # The package's own parent too: it may have been imported from a folder that is on no child's path.
     paths = [str(service.folder)] if service.folder else []
     paths += [str(Path(errors.__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -171,6 +180,7 @@ def _environment(project_file: Path, models: Path, service: _Service) -> dict[st
         "PYTHONPATH": os.pathsep.join(paths),
         "PREDICTIVE_SCORING_PROJECT": str(project_file.resolve()),
         "PREDICTIVE_SCORING_MODELS": str(models.resolve()),
+        "PREDICTIVE_SCORING_KEEP_VECTORS": str(keep_vectors),
     }
 
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
+import pandas as pd
 from rich import box
 from rich.table import Table
 
-from predictive_scoring.cli.output import counted, people, percent, print_json, show, steps
+from predictive_scoring.cli.output import aside, counted, people, percent, print_json, show, steps
+from predictive_scoring.data.engines import Engine, open_engine
 from predictive_scoring.data.sinks import write_scores
 from predictive_scoring.data.sources import ProjectFile, Tables, load_project, open_tables
 from predictive_scoring.errors import UnknownModel
 from predictive_scoring.insight.explanation import probability_points, spoken_value
 from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.keeping.vectors import FOLDER, VectorLog, sample
 from predictive_scoring.schema import (
     REFERENCE_SCORE,
     SCORE_POINTS_PER_LOG_ODDS,
@@ -24,7 +28,7 @@ from predictive_scoring.schema import (
     ExplanationRow,
     Score,
 )
-from predictive_scoring.scoring import Scorer, champion_scorer
+from predictive_scoring.scoring import Scorer, Served, champion_scorer
 from predictive_scoring.timeline import format_instant, parse_instant
 
 
@@ -36,14 +40,23 @@ def score(
     out: Path | None,
     models: Path,
     as_json: bool,
+    engine: Callable[[], Engine] = open_engine,
+    *,
+    keep_vectors: float = 0.0,
+    now: int = 0,
 ) -> None:
-    """Score stored leads; print the best, or everything as JSON."""
-    loaded, scorer, tables, instant = _ready(project, as_of, models)
-    if leads:
-        scores = [scorer.score(tables.lead(lead), instant) for lead in leads]
-    else:
-        with counted("scoring leads") as progress:
-            scores = list(scorer.score_tables(tables, instant, progress=progress))
+    """Score stored leads; print the best, or everything as JSON. Of the feature vectors the share `keep_vectors`
+    is kept for `replay`, as served `now` (epoch seconds)."""
+    with _ready(project, as_of, models, engine) as (loaded, scorer, tables, instant):
+        folder = models / loaded.project.name / FOLDER
+        # Beyond the end of the history a vector rightly changes when more of it arrives.
+        kept = keep_vectors if instant <= tables.observed_until else 0.0
+        served = _keeping(VectorLog(folder), kept, now) if kept else None
+        if leads:
+            scores = [scorer.score(tables.lead(lead), instant, served) for lead in leads]
+        else:
+            with counted("scoring leads") as progress:
+                scores = list(scorer.score_tables(tables, instant, progress=progress, served=served))
     if out is not None:
         write_scores(out, scores)
     if as_json:
@@ -59,6 +72,16 @@ def score(
     _print_ranked(scores, top, instant, scorer)
     if out is not None:
         people.print(f"All {len(scores):,} scores: {out}")
+
+
+def _keeping(log: VectorLog, share: float, now: int) -> Served:
+    def keep(scores: Sequence[Score], values: pd.DataFrame) -> None:
+        outcome = log.append(sample(scores, values, share=share, source="stored", served_at=now))
+        if outcome.lost or outcome.full:
+            reason = outcome.reason or "the file of the day is full"
+            aside.print(f"{outcome.lost + outcome.full:,} feature vectors were not kept: {reason}")
+
+    return keep
 
 
 def _print_ranked(scores: list[Score], top: int, instant: int, scorer: Scorer) -> None:
@@ -97,10 +120,17 @@ def _next(document: Score) -> str:
     return "hand to sales" if document.readiness == "ready" else f"none: {show(document.actions_reason)}"
 
 
-def explain(project: Path, lead: str, as_of: str | None, models: Path, as_json: bool) -> None:
+def explain(
+    project: Path,
+    lead: str,
+    as_of: str | None,
+    models: Path,
+    as_json: bool,
+    engine: Callable[[], Engine] = open_engine,
+) -> None:
     """Print one lead's score with its reasons and actions."""
-    _, scorer, tables, instant = _ready(project, as_of, models)
-    document = scorer.score(tables.lead(lead), instant)
+    with _ready(project, as_of, models, engine) as (_, scorer, tables, instant):
+        document = scorer.score(tables.lead(lead), instant)
     if as_json:
         print_json(document.model_dump(mode="json"))
         return
@@ -158,7 +188,10 @@ def _contributions(explanation: Explanation, scorer: Scorer, most: int = 15) -> 
     return table
 
 
-def _ready(project: Path, as_of: str | None, models: Path) -> tuple[ProjectFile, Scorer, Tables, int]:
+@contextmanager
+def _ready(
+    project: Path, as_of: str | None, models: Path, engine: Callable[[], Engine]
+) -> Iterator[tuple[ProjectFile, Scorer, Tables, int]]:
     loaded = load_project(project)
     scorer = champion_scorer(BundleStore(models / loaded.project.name))
     if scorer.scoring.project.is_snapshot != loaded.project.is_snapshot:
@@ -167,7 +200,8 @@ def _ready(project: Path, as_of: str | None, models: Path) -> tuple[ProjectFile,
             where=str(project),
             remedy="Train and promote a model for this project file.",
         )
-    with steps("reading the tables"):
-        tables = open_tables(loaded)
-    instant = tables.observed_until if as_of is None else parse_instant(as_of, where="--as-of")
-    return loaded, scorer, tables, instant
+    with ExitStack() as open_until_answered:
+        with steps("reading the tables"):
+            tables = open_tables(loaded, open_until_answered.enter_context(engine()))
+        instant = tables.observed_until if as_of is None else parse_instant(as_of, where="--as-of")
+        yield loaded, scorer, tables, instant

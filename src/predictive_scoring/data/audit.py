@@ -1,42 +1,74 @@
 """What is wrong with the data, before a model can be fooled by it: findings with stable codes.
 
-    PS101 error    the conversion never occurs             PS120 info     source columns that nothing reads
-    PS102 error    fewer than 10 conversions (or, as a     PS121 warning  attribute without any value
-          warning  fewer than 60)                          PS122 warning  attribute with one value only
-    PS103 error    no examples, or a period of one class   PS123 warning  category with too many levels
-    PS110 warning  events before the lead's creation       PS124 info     snapshot without a lead id
-    PS111 warning  events of unknown leads                 PS125 warning  consent column without any value
-    PS112 warning  event types that are not declared       PS126 warning  touches of unknown leads
-    PS113 info     declared event types that never occur   PS127 warning  touches of unknown actions
-    PS114 warning  events after `observed_until`           PS130 warning  one attribute alone tells the outcome
-    PS115 warning  events known before they occurred       PS131 warning  name of a thing known afterwards
-    PS116 warning  leads created after `observed_until`
-    PS118 warning  the log uses the reserved type `lead_created`
+    PS101 error    the conversion never occurs             PS130 error    one column alone tells the outcome
+    PS102 error    fewer than 10 conversions (or, as a     PS131 error    name of a thing known afterwards
+          warning  fewer than 60)                          PS132 error    learned of only after the conversion
+    PS103 error    no examples, or a period of one class   PS133 error    filled at another rate by outcome
+    PS104 warning  a period with fewer than 10             PS134 error    one column makes the model too good
+                   conversions                             PS135 error    overwritten after the cutoff
+    PS105 warning  conversion rate below 0.1 % or above    PS136 info     column set aside as a leak
+                   50 %                                    PS137 warning  waiver that no finding answers to
+    PS110 warning  events before the lead's creation       PS140 warning  event property without any value
+    PS111 warning  events of unknown leads                 PS141 info     event property with one value only
+    PS112 warning  event types that are not declared       PS142 info     events known a day late or later
+    PS113 info     declared event types that never occur   PS143 info     event types with dates only (warning:
+    PS114 warning  events after `observed_until`                          all of them)
+    PS115 warning  events known before they occurred       PS144 warning  events logged twice
+    PS116 warning  leads created after `observed_until`    PS145 warning  change of unit
+    PS117 warning  conversions before the lead's creation  PS146 warning  days without any event
+    PS118 warning  the log uses the reserved type          PS147 warning  event type that starts late or stops
+    PS120 info     source columns that nothing reads       PS148 warning  immutable attribute that changes
+    PS121 warning  attribute without any value
+    PS122 warning  attribute with one value only           PS125 warning  consent column without any value
+    PS123 warning  category with too many levels           PS126 warning  touches of unknown leads
+    PS124 info     snapshot without a lead id              PS127 warning  touches of unknown actions
 
-Nothing here refuses: whoever calls decides what stops (an error means that training cannot succeed). The event log is
-read by aggregating expressions only, so its size does not matter.
+An error means that training stops: PS101 to PS103 because it cannot succeed (exit 2), PS130 to PS135 because a leak is
+suspected (exit 3) until the project file sets the column aside or waives the finding. A waived finding is info; one
+about something that no feature reads is a warning. The event log is read by aggregating expressions only.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from predictive_scoring.data.dataset import PERIODS, conversions, observe
-from predictive_scoring.data.leak_screen import screen_attributes, suspicious_names
+from predictive_scoring.data.audit_columns import (
+    attribute_findings,
+    column_findings,
+    consent_findings,
+    late_leads,
+    touch_findings,
+)
+from predictive_scoring.data.audit_log import LogProfile, log_findings, profile_log
+from predictive_scoring.data.dataset import PERIODS, Dataset, conversions, observe
+from predictive_scoring.data.feature_frame import feature_frame, settle_rates
+from predictive_scoring.data.leak_screen import (
+    LeakFinding,
+    LeakScreen,
+    names_only,
+    screen_leaks,
+    screening_rows,
+)
+from predictive_scoring.data.maturity import (
+    FEW_CONVERSIONS,
+    FEWEST_CONVERSIONS,
+    Readiness,
+    readiness_of,
+    thin_periods,
+)
 from predictive_scoring.data.sources import Tables
-from predictive_scoring.errors import ConversionNeverOccurs, InputError
-from predictive_scoring.schema import LEAD_CREATED, Finding
-from predictive_scoring.timeline import age, exists_at, format_instant, is_known
+from predictive_scoring.errors import ConversionNeverOccurs, InputError, LeakSuspected, TrainingImpossible
+from predictive_scoring.features.catalog import views_of
+from predictive_scoring.features.definitions import features_of
+from predictive_scoring.schema import Finding
+from predictive_scoring.settings import Project
 
-FEWEST_CONVERSIONS = 10
-"""Below it no slope can be estimated, only a hand-written points card with a fitted intercept."""
-FEW_CONVERSIONS = 60
-"""Below it boosting only adds noise: the linear part is used."""
-MANY_LEVELS = 100
+LOWEST_RATE, HIGHEST_RATE = 0.001, 0.5
 
 
 @dataclass(frozen=True)
@@ -44,20 +76,57 @@ class Audit:
     """The findings, and in numbers what there is to train on.
 
     `conversions` counts converted leads. `examples` holds, per period, the numbers of matured examples and of the
-    conversions among them; it is empty when there are none."""
+    conversions among them; it is empty when there are none. `screen` is the leak screen, `log` the profile of the
+    events (None for a snapshot)."""
 
     findings: tuple[Finding, ...]
     leads: int
     events: int
     conversions: int
     examples: dict[str, tuple[int, int]]
-    ready_to_train: bool
+    readiness: Readiness
+    screen: LeakScreen
+    set_aside: dict[str, str]
+    log: LogProfile | None
+
+    @property
+    def leaks(self) -> tuple[LeakFinding, ...]:
+        return self.screen.findings
+
+    @property
+    def refused(self) -> tuple[LeakFinding, ...]:
+        """The suspicions that stop training."""
+        return _refused(self.screen)
+
+    @property
+    def ready_to_train(self) -> bool:
+        """No finding is an error."""
+        return all(finding.severity != "error" for finding in self.findings)
+
+    @property
+    def exit_code(self) -> int:
+        """0 ready to train; 2 the data do not allow it; 3 only suspected leaks stand against it."""
+        if self.ready_to_train:
+            return 0
+        suspected = {leak.code for leak in self.refused}
+        others = [one for one in self.findings if one.severity == "error" and one.code not in suspected]
+        return InputError.exit_code if others else LeakSuspected.exit_code
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a few words."""
+        return {
+            0: "ready to train",
+            InputError.exit_code: "not ready to train: mend the errors first",
+            LeakSuspected.exit_code: "not ready to train: answer for the suspected leaks first",
+        }[self.exit_code]
 
     @property
     def summary(self) -> str:
         """One line for people."""
-        verdict = "ready to train" if self.ready_to_train else "not ready to train: mend the errors first"
-        return f"{self.leads:,} leads, {self.events:,} events, {self.conversions:,} conversions; {verdict}."
+        return (
+            f"{self.leads:,} leads, {self.events:,} events, {self.conversions:,} conversions; {self.verdict}."
+        )
 
     def to_document(self) -> dict[str, Any]:
         """What `validate --json` prints."""
@@ -70,48 +139,123 @@ class Audit:
                 period: {"examples": examples, "conversions": converted}
                 for period, (examples, converted) in self.examples.items()
             },
+            "readiness": self.readiness.to_document(),
             "findings": [finding.to_document() for finding in self.findings],
+            "leaks": [leak.to_document() for leak in self.leaks],
+            "set_aside": dict(self.set_aside),
         }
 
 
-def audit(tables: Tables, *, actions: Collection[str] | None = None) -> tuple[Finding, ...]:
-    """Every finding about the tables, errors first, then warnings, then information.
+def audit_project(tables: Tables, *, actions: Collection[str] | None = None) -> Audit:
+    """Audit the tables: what `validate` shows. Findings stand errors first, then warnings, then information.
 
-    `actions` are the action ids of the playbook, which stands on a higher floor; None skips that check."""
+    `actions` are the action ids of the playbook, which stands on a higher floor; None skips that check. Raises the
+    errors of `views_of`."""
+    project = tables.project
     observations, refused = _observed(tables)
-    findings = [*([refused] if refused else []), *_few_conversions(tables)]
+    views = views_of(project)
+    if observations is None:
+        screen = names_only(project, features_of(views))
+    else:
+        rows = screening_rows(observations)
+        trained = observations.loc[observations["period"] == "train", "cutoff"]
+        features = features_of(settle_rates(tables, views, int(trained.max())))
+        screen = screen_leaks(tables, rows, feature_frame(tables, rows, features), features)
+    log = None if tables.outcome is not None else profile_log(tables)
+    examples = {} if observations is None else _examples(observations)
+    findings = [
+        *([refused] if refused else []),
+        *data_findings(tables, actions=actions, log=log),
+        *_periods(examples),
+        *(leak.finding for leak in screen.findings),
+        *_set_aside(project),
+        *(_stale_waivers(project, screen) if observations is not None else ()),
+    ]
+    instants = conversions(tables)
+    instants = instants[instants.index.isin(tables.leads["lead_id"])]
+    number = int(tables.outcome.sum()) if tables.outcome is not None else len(instants)
+    errors = tuple(finding.what for finding in findings if finding.severity == "error")
+    return Audit(
+        _in_order(findings),
+        len(tables.leads),
+        0 if log is None else int(log.types["number"].sum()),
+        number,
+        examples,
+        readiness_of(
+            number,
+            instants.to_numpy(),
+            tables.observed_until,
+            project.conversion.horizon,
+            (*errors, *thin_periods(examples)),
+        ),
+        screen,
+        dict(project.leaks),
+        log,
+    )
+
+
+def data_findings(
+    tables: Tables, *, actions: Collection[str] | None = None, log: LogProfile | None = None
+) -> tuple[Finding, ...]:
+    """Findings about the tables alone: everything that needs no examples. `log` spares counting the events again."""
+    findings = list(_few_conversions(tables))
     if tables.outcome is None:
-        findings += [*_events(tables), *_event_types(tables), *_late_leads(tables)]
-    findings += [*_columns(tables), *_consents(tables), *_touches(tables, actions), *suspicious_names(tables)]
-    if observations is not None:
-        findings += screen_attributes(tables, observations)
+        findings += [*log_findings(tables, log or profile_log(tables)), *late_leads(tables)]
+    findings += [*column_findings(tables), *attribute_findings(tables)]
+    findings += [*consent_findings(tables), *touch_findings(tables, actions)]
+    return _in_order(findings)
+
+
+def screen_before_training(tables: Tables, dataset: Dataset) -> LeakScreen:
+    """The gate before training: the leak screen of the examples at hand, all of it waived or empty.
+
+    Raises TrainingImpossible with fewer than 10 converted leads, LeakSuspected while a leak is suspected."""
+    for finding in _few_conversions(tables):
+        if finding.severity == "error":
+            raise TrainingImpossible(what=finding.what, where=finding.where, remedy=finding.remedy)
+    rows = screening_rows(dataset.observations)
+    screen = screen_leaks(tables, rows, dataset.frame.loc[rows.index], dataset.features)
+    refused = _refused(screen)
+    if refused:
+        names = sorted({leak.feature for leak in refused})
+        listing = "".join(f"\n  {leak.code} {leak.finding.what}" for leak in refused)
+        raise LeakSuspected(
+            what=f"{len(names)} of the features {'look' if len(names) > 1 else 'looks'} like a leak, "
+            f"a value that is known only after the outcome:{listing}",
+            where=f"project {tables.project.name}",
+            remedy=remedies(tables.project, refused),
+        )
+    return screen
+
+
+def _refused(screen: LeakScreen) -> tuple[LeakFinding, ...]:
+    return tuple(leak for leak in screen.findings if leak.verdict == "refused")
+
+
+def remedies(project: Project, refused: Collection[LeakFinding]) -> str:
+    """The two ways out as YAML to paste; the reasons are for a person to write."""
+    names = {leak.feature: None for leak in refused}
+    columns = [name for name in names if name in project.attributes]
+    events = [name for name in names if name not in project.attributes]
+    aside = "Move the columns from `attributes` to `leaks`:\n\nleaks:\n" + "".join(
+        f'  {json.dumps(name, ensure_ascii=False)}: "why"\n' for name in columns
+    )
+    unread = f"\nLeave what reads it out of `feature_views`: {', '.join(events)}.\n"
+    waived = "".join(
+        f'  - {{code: {leak.code}, feature: {json.dumps(leak.feature, ensure_ascii=False)}, reason: "why"}}\n'
+        for leak in refused
+    )
+    return (
+        (aside if columns else "")
+        + (unread if events else "")
+        + "\nOr, if you know that the values stood before the cutoff, answer for them with a reason (ten characters or "
+        f"more):\n\nwaivers:\n{waived}"
+    )
+
+
+def _in_order(findings: Collection[Finding]) -> tuple[Finding, ...]:
     order = ("error", "warning", "info")
     return tuple(sorted(findings, key=lambda finding: (order.index(finding.severity), finding.code)))
-
-
-def audit_project(tables: Tables, *, actions: Collection[str] | None = None) -> Audit:
-    """The findings about the tables with their summary: what `validate` shows."""
-    return readiness(audit(tables, actions=actions), tables)
-
-
-def readiness(findings: tuple[Finding, ...], tables: Tables) -> Audit:
-    """The findings with a short summary; `ready_to_train` unless one of them is an error."""
-    observations, refused = _observed(tables)
-    if refused is not None and refused.code not in {finding.code for finding in findings}:
-        findings = (refused, *findings)
-    examples = {}
-    if observations is not None:
-        for period in PERIODS:
-            labels = observations.loc[observations["period"] == period, "label"]
-            examples[period] = (len(labels), int(labels.sum()))
-    return Audit(
-        findings,
-        len(tables.leads),
-        int(_logged(tables).count().to_pandas()),
-        _converted(tables),
-        examples,
-        all(finding.severity != "error" for finding in findings),
-    )
 
 
 def _observed(tables: Tables) -> tuple[pd.DataFrame | None, Finding | None]:
@@ -122,14 +266,16 @@ def _observed(tables: Tables) -> tuple[pd.DataFrame | None, Finding | None]:
         return None, Finding(code, "error", refused.what, refused.where, refused.remedy)
 
 
-def _converted(tables: Tables) -> int:
-    if tables.outcome is not None:
-        return int(tables.outcome.sum())
-    return int(conversions(tables).index.isin(tables.leads["lead_id"]).sum())
+def _examples(observations: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    labels = {period: observations.loc[observations["period"] == period, "label"] for period in PERIODS}
+    return {period: (len(part), int(part.sum())) for period, part in labels.items()}
 
 
 def _few_conversions(tables: Tables) -> Iterator[Finding]:
-    number = _converted(tables)
+    if tables.outcome is not None:
+        number = int(tables.outcome.sum())
+    else:
+        number = int(conversions(tables).index.isin(tables.leads["lead_id"]).sum())
     if 0 < number < FEW_CONVERSIONS:
         too_few = number < FEWEST_CONVERSIONS
         yield Finding(
@@ -149,200 +295,58 @@ def _few_conversions(tables: Tables) -> Iterator[Finding]:
         )
 
 
-def _logged(tables: Tables) -> Any:
-    """The user's own events: `tables.events` without the creation that `sources` adds for each lead."""
-    return tables.events.filter(~_is_creation(tables.events))
-
-
-def _is_creation(events: Any) -> Any:
-    made_here = events["event_id"] == LEAD_CREATED + ":" + events["lead_id"]
-    # Empty cells compare to NULL, which a filter would drop on both sides.
-    return (made_here & (events["event_type"] == LEAD_CREATED)).fill_null(False)
-
-
-def _events(tables: Tables) -> Iterator[Finding]:
-    """Findings on the instants of events, in one pass over the log."""
-    events, until = tables.events, tables.observed_until
-    created = events.filter(_is_creation(events))
-    created = created.select(known_lead=created["lead_id"], created=created["occurred"])
-    logged = _logged(tables)
-    joined = logged.left_join(created, logged["lead_id"] == created["known_lead"])
-    checks = {
-        "PS110": ~exists_at(joined["created"], joined["occurred"]),
-        "PS111": joined["known_lead"].isnull(),
-        "PS114": age(joined["occurred"], until) < 0,
-        "PS115": is_known(joined["known"], joined["occurred"]),
-    }
-    counted = {code: joined.count(where=flag.fill_null(False)) for code, flag in checks.items()}
-    shown = {f"{code}_example": joined["event_id"].min(where=flag) for code, flag in checks.items()}
-    answer = joined.aggregate(**counted, **shown).to_pandas().iloc[0]
-    messages = {
-        "PS110": (
-            "events lie before their lead's creation",
-            "They are kept and count as history. Check `created_at`: it should be the first contact, not an import.",
-        ),
-        "PS111": (
-            "events belong to leads that are not in the leads table",
-            "They are kept but read by nothing. Check that both tables write lead ids alike.",
-        ),
-        "PS114": (
-            f"events lie after observed_until ({format_instant(until)})",
-            "Correct the clock of their source, or set `observed_until` to the day up to which the log is complete.",
-        ),
-        "PS115": (
-            "events were known before they occurred",
-            "Check the time zones of occurred_at and known_at; planned meetings are not events until they took place.",
-        ),
-    }
-    for code, (what, remedy) in messages.items():
-        number = int(answer[code])
-        if number:
-            event = joined.filter(joined["event_id"] == str(answer[f"{code}_example"])).to_pandas().iloc[0]
-            yield Finding(code, "warning", f"{number} {what}", "sources.events", remedy, number, _told(event))
-
-
-def _told(event: pd.Series) -> str:
-    facts = [f"event {event['event_id']}", f"lead {event['lead_id']}", str(event["event_type"])]
-    facts += [f"{name} {format_instant(event[name])}" for name in ("occurred", "known")]
-    if not pd.isna(event["created"]):
-        facts.append(f"lead created {format_instant(event['created'])}")
-    return ", ".join(facts)
-
-
-def _event_types(tables: Tables) -> Iterator[Finding]:
-    logged, declared = _logged(tables), tables.project.events
-    frame = logged.group_by("event_type").aggregate(number=logged.count()).to_pandas()
-    numbers = {
-        None if pd.isna(name) else str(name): int(n)
-        for name, n in zip(frame["event_type"], frame["number"], strict=True)
-    }
-    where = "sources.events, column event_type"
-    reserved = numbers.pop(LEAD_CREATED, 0)
-    if reserved:
+def _periods(examples: dict[str, tuple[int, int]]) -> Iterator[Finding]:
+    for period, text in zip(
+        [name for name, (_, converted) in examples.items() if converted < FEWEST_CONVERSIONS],
+        thin_periods(examples),
+        strict=True,
+    ):
         yield Finding(
-            "PS118",
+            "PS104",
             "warning",
-            f"{reserved} events have the type {LEAD_CREATED!r}, which is made from `created_at` and would count twice",
-            where,
-            "Leave them out, or rename them in a `sql` source.",
-            reserved,
+            f"{text}; what is measured on it is luck",
+            f"split, period {period}",
+            "Wait for more conversions, or give the period a larger share under `split`.",
+            examples[period][1],
         )
-    unread = sorted((name for name in numbers if name not in declared), key=lambda name: -numbers[name])
-    if unread:
+    number, converted = (sum(part[index] for part in examples.values()) for index in (0, 1))
+    rate = converted / number if number else LOWEST_RATE
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
         yield Finding(
-            "PS112",
+            "PS105",
             "warning",
-            f"{len(unread)} event types are not declared and are read by nothing: "
-            + _listed([f"{name or '(empty)'} ({numbers[name]})" for name in unread]),
-            where,
-            "Declare them under `events` with a label, or leave them out on purpose.",
-            sum(numbers[name] for name in unread),
-            unread[0],
+            f"{rate:.2%} of the examples convert",
+            "conversion",
+            "Choose a more frequent conversion, or a longer `horizon`."
+            if rate < LOWEST_RATE
+            else "Check the event: where most leads convert, it is hardly the success that sales works for.",
+            converted,
         )
-    absent = [name for name in declared if name not in numbers and name != tables.project.conversion.event]
-    if absent:
+
+
+def _set_aside(project: Project) -> Iterator[Finding]:
+    for name, reason in project.leaks.items():
         yield Finding(
-            "PS113",
+            "PS136",
             "info",
-            f"{len(absent)} declared event types never occur: {_listed(absent)}",
-            "events",
-            "Check their spelling, or remove them.",
-            len(absent),
-            absent[0],
+            f"{name!r} is set aside: {reason}",
+            f"leaks.{name}",
+            "It is never read.",
+            1,
+            reason,
         )
 
 
-def _late_leads(tables: Tables) -> Iterator[Finding]:
-    late = tables.leads[age(tables.leads["created"], tables.observed_until) < 0]
-    if len(late):
-        first = late.iloc[0]
-        yield Finding(
-            "PS116",
-            "warning",
-            f"{len(late)} leads were created after observed_until ({format_instant(tables.observed_until)})",
-            "sources.leads, column created_at",
-            "Correct the times, or set a later `observed_until`; until then these leads train nothing.",
-            len(late),
-            f"lead {first['lead_id']}, created {format_instant(first['created'])}",
-        )
-
-
-def _columns(tables: Tables) -> Iterator[Finding]:
-    for table, ignored in tables.ignored_columns.items():
-        if ignored:
+def _stale_waivers(project: Project, screen: LeakScreen) -> Iterator[Finding]:
+    answered = {(leak.code, leak.feature) for leak in screen.findings}
+    for waiver in project.waivers:
+        if (waiver.code, waiver.feature) not in answered:
             yield Finding(
-                "PS120",
-                "info",
-                f"{len(ignored)} columns are read by nothing: {_listed(ignored)}",
-                f"sources.{table}",
-                "List one under `attributes` (leads) or `event_properties` (events) to let the model read it.",
-                len(ignored),
-                ignored[0],
-            )
-    if tables.outcome is not None and tables.leads["lead_id"].str.fullmatch(r"row-\d+").all():
-        yield Finding(
-            "PS124",
-            "info",
-            "the rows have no lead_id, so leads are called row-1, row-2, … in file order",
-            "sources.snapshot",
-            "Name the key column lead_id (a `sql` source can rename it), or scores cannot be matched to the CRM.",
-            len(tables.leads),
-        )
-    for name, setting in tables.project.attributes.items():
-        filled = tables.leads[name].dropna()
-        levels, where = filled.nunique(), f"attributes.{name}"
-        if filled.empty:
-            yield Finding(
-                "PS121", "warning", f"{name!r} has no value in any row", where, "Fill or remove it."
-            )
-        elif levels == 1:
-            what = f"{name!r} has the same value in all {len(filled)} rows that have one"
-            yield Finding("PS122", "warning", what, where, "Remove it.", len(filled), str(filled.iloc[0]))
-        elif setting.type == "category" and (
-            levels > MANY_LEVELS or (levels > 20 and levels > len(filled) / 2)
-        ):
-            yield Finding(
-                "PS123",
+                "PS137",
                 "warning",
-                f"{name!r} has {levels} different values in {len(filled)} rows; rare ones teach nothing",
-                where,
-                "Group the values (a `sql` source can), or remove it if it identifies the lead.",
-                levels,
-                str(filled.iloc[0]),
+                f"the waiver of {waiver.code} for {waiver.feature!r} answers to no finding",
+                "waivers",
+                "Remove it: it would silence a leak that appears later.",
+                1,
+                waiver.reason,
             )
-
-
-def _consents(tables: Tables) -> Iterator[Finding]:
-    for channel, column in tables.project.contact.consent.items():
-        if tables.leads[column].isna().all():
-            yield Finding(
-                "PS125",
-                "warning",
-                f"no lead has a value of {column!r}; missing consent counts as no, so {channel} is never recommended",
-                f"contact.consent.{channel}",
-                "Fill the column from where consents are recorded.",
-                len(tables.leads),
-            )
-
-
-def _touches(tables: Tables, actions: Collection[str] | None) -> Iterator[Finding]:
-    checks = [("PS126", "lead_id", set(tables.leads["lead_id"]), "leads that are not in the leads table")]
-    if actions is not None:
-        checks.append(("PS127", "action_id", set(actions), "actions that the playbook does not have"))
-    for code, column, known, spoken in checks:
-        strange = tables.touches[~tables.touches[column].isin(known)]
-        if len(strange):
-            yield Finding(
-                code,
-                "warning",
-                f"{len(strange)} touches belong to {spoken}",
-                f"sources.touches, column {column}",
-                "They count for nothing. Check that both sides write the id alike.",
-                len(strange),
-                f"touch {strange['touch_id'].iloc[0]}, {column} {strange[column].iloc[0]}",
-            )
-
-
-def _listed(names: Collection[str | None], shown: int = 12) -> str:
-    texts = [str(name) for name in names]
-    return ", ".join(texts[:shown]) + (f" and {len(texts) - shown} more" if len(texts) > shown else "")

@@ -47,7 +47,8 @@ def first_row(connection: Backend, query: str) -> tuple[Any, ...] | None:
     return rows[0] if rows else None
 
 
-def _text(value: str) -> str:
+def literal(value: str) -> str:
+    """A SQL text."""
     return "'" + value.replace("'", "''") + "'"
 
 
@@ -131,13 +132,13 @@ def _instant(
                 connection, f"SELECT row_number, {name} FROM {table} WHERE {name} IS NOT NULL", spot
             )
         local = _whole_seconds(name) if kind == "TIMESTAMP_NS" else f"CAST({name} AS TIMESTAMP)"
-        moment = f"timezone({_text(time_zone or 'UTC')}, {local})"
+        moment = f"timezone({literal(time_zone or 'UTC')}, {local})"
     elif kind == "VARCHAR":
         _refuse_uncastable(connection, raw, name, "TIMESTAMPTZ", spot, "a time")
-        naive = f"{name} IS NOT NULL AND NOT regexp_matches({name}, {_text(_OFFSET)})"
+        naive = f"{name} IS NOT NULL AND NOT regexp_matches({name}, {literal(_OFFSET)})"
         if time_zone is None:
             _refuse_naive(connection, f"SELECT row_number, {name} FROM {table} WHERE {naive}", spot)
-        local = f"timezone({_text(time_zone or 'UTC')}, TRY_CAST({name} AS TIMESTAMP))"
+        local = f"timezone({literal(time_zone or 'UTC')}, TRY_CAST({name} AS TIMESTAMP))"
         moment = f"CASE WHEN {naive} THEN {local} ELSE TRY_CAST({name} AS TIMESTAMPTZ) END"
     else:
         found = first_row(connection, f"SELECT {name} FROM {table} WHERE {name} IS NOT NULL LIMIT 1")

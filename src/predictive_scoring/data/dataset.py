@@ -15,16 +15,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from predictive_scoring.data.feature_frame import feature_frame, settle_rates
 from predictive_scoring.data.sources import Tables
 from predictive_scoring.errors import ConversionNeverOccurs, TrainingImpossible
-from predictive_scoring.features.batch import feature_table
-from predictive_scoring.features.definitions import (
-    AttributeFeature,
-    EventFeature,
-    Feature,
-    FeatureView,
-    features_of,
-)
+from predictive_scoring.features.definitions import Feature, FeatureView, features_of
 from predictive_scoring.settings import Project, SplitSettings
 from predictive_scoring.timeline import age, cutoff_grid, exists_at, in_label_window, is_matured
 
@@ -38,12 +32,17 @@ class Dataset:
 
     `observations` has the columns observation_id, lead_id, cutoff, horizon (both seconds), label (0/1)
     and period; `frame` holds one column per feature, row by row alongside: float64 with NaN for numbers,
-    text or None for categories. `data_hash` is SHA-256 over both."""
+    text or None for categories. `views` are the feature views as they were read, overall rates learned
+    from the log as it was known at the last cutoff that trains. `data_hash` is SHA-256 over observations and frame."""
 
     observations: pd.DataFrame
     frame: pd.DataFrame
-    features: tuple[Feature, ...]
+    views: tuple[FeatureView, ...]
     data_hash: str
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        return features_of(self.views)
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -66,9 +65,10 @@ def build_dataset(tables: Tables, views: Sequence[FeatureView]) -> Dataset:
 
     Raises ConversionNeverOccurs and TrainingImpossible."""
     observations = observe(tables)
-    features = features_of(views)
-    frame = feature_frame(tables, observations, features)
-    return Dataset(observations, frame, features, _hash(observations, frame))
+    known = observations.loc[observations["period"] == "train", "cutoff"]
+    settled = settle_rates(tables, views, int(known.max()))
+    frame = feature_frame(tables, observations, features_of(settled))
+    return Dataset(observations, frame, settled, _hash(observations, frame))
 
 
 def observe(tables: Tables) -> pd.DataFrame:
@@ -209,36 +209,6 @@ def _observe_snapshot(tables: Tables) -> pd.DataFrame:
     )
     rows["observation_id"] = np.arange(total, dtype=np.int64)
     return rows[list(OBSERVATION_COLUMNS)]
-
-
-def feature_frame(tables: Tables, observations: pd.DataFrame, features: Sequence[Feature]) -> pd.DataFrame:
-    """Feature values row by row alongside `observations` (observation_id, lead_id, cutoff)."""
-    event_features = [feature for feature in features if isinstance(feature, EventFeature)]
-    attributes = [feature for feature in features if isinstance(feature, AttributeFeature)]
-    parts: dict[str, pd.Series] = {}
-    if event_features:
-        wanted = observations[["observation_id", "lead_id", "cutoff"]]
-        connection = tables.connection
-        name = "observations_in_work"
-        registered = connection.create_table(name, wanted, temp=True, overwrite=True)
-        answers = feature_table(registered, tables.events, event_features).to_pandas()
-        connection.drop_table(name)
-        answers = answers.set_index("observation_id").loc[wanted["observation_id"]].reset_index(drop=True)
-        parts |= {feature.name: answers[feature.name] for feature in event_features}
-    if attributes:
-        stored = tables.leads.set_index("lead_id").loc[observations["lead_id"]].reset_index(drop=True)
-        parts |= {feature.name: stored[feature.attribute] for feature in attributes}
-    return pd.DataFrame(
-        {
-            feature.name: (
-                parts[feature.name].astype("float64")
-                if feature.kind == "number"
-                else parts[feature.name].astype(object).where(parts[feature.name].notna(), None)
-            )
-            for feature in features
-        },
-        index=pd.RangeIndex(len(observations)),
-    )
 
 
 def _hash(observations: pd.DataFrame, frame: pd.DataFrame) -> str:

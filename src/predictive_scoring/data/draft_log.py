@@ -1,5 +1,7 @@
 """The draft for leads with an event log: which table is which, what happened, what counts as conversion."""
 
+# ruff: noqa: S608  SQL over the user's own tables, every name through canonical.quoted
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -8,31 +10,26 @@ from pathlib import Path
 
 from predictive_scoring.data import guesses
 from predictive_scoring.data.canonical import quoted
-from predictive_scoring.data.draft_text import (
-    Page,
-    Query,
+from predictive_scoring.data.draft_attributes import (
+    AttributeDrafts,
     attribute_blocks,
-    closing,
-    contact_block,
-    head,
-    source_block,
+    changing_attributes,
+    drafted_attributes,
+    set_aside_by_values,
+    texts_of,
 )
-from predictive_scoring.data.guesses import column_for, plain, quote, scalar
-from predictive_scoring.data.leak_screen import suspicious_word
+from predictive_scoring.data.draft_events import Span, event_blocks, property_block, time_blocks, views_block
+from predictive_scoring.data.draft_text import Page, Query, closing, contact_block, head, source_block
+from predictive_scoring.data.exports.products import looked_for
+from predictive_scoring.data.guesses import column_for, plain
 from predictive_scoring.data.profile import TableProfile, literal
 from predictive_scoring.errors import InvalidSetting
-from predictive_scoring.features.catalog import catalog
-from predictive_scoring.features.definitions import EventFeature
-from predictive_scoring.schema import LEAD_CREATED
-from predictive_scoring.timeline import DAY, format_duration, format_instant
-
-MANY_EVENT_TYPES = 60
-OWN_VIEW_TYPES = 12
-ROOMY_DAYS = 150
-"""Days of history from which a 30 day horizon leaves room for three periods."""
 
 FOREIGN_LEAD_ID = tuple(name for name in guesses.LEAD_ID if name not in ("id", "uuid"))
 """In events and touches a bare `id` is the row's own."""
+
+
+CHANGE_TIMES = (*guesses.CHANGED_AT, *guesses.OCCURRED_AT)
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,7 @@ class LogTables:
 
     leads: TableProfile
     events: TableProfile
+    changes: TableProfile | None
     touches: TableProfile | None
     unused: tuple[TableProfile, ...]
 
@@ -54,23 +52,36 @@ def draft_log(
     events, declared, events_used = _events_query(roles.events)
     conversion, why = _conversion(roles.events, declared, outcome)
     contact = guesses.contact(roles.leads)
+    changes, changing = _changing(roles.changes)
 
-    head(page, tables, f"Which leads reach {guesses.event_label(conversion)[0]!r} within the horizon")
+    names = [table.name for table in tables]
+    label = guesses.event_label(conversion)[0]
+    head(page, names, tables[0].stem, f"Which leads reach {label!r} within the horizon")
     page.add("sources:")
     page.comment("Recognised by their columns; a query renames what is called differently.", "  ")
     source_block(page, "leads", leads, relative_to)
     source_block(page, "events", events, relative_to)
+    if changes is not None:
+        page.comment("One row per changed attribute: what a lead was at a cutoff is read from here.", "  ")
+        source_block(page, "attribute_changes", changes, relative_to)
     if roles.touches is not None:
         source_block(page, "touches", _touches_query(roles.touches), relative_to)
     for table in roles.unused:
-        page.comment(f"Not used: {table.path.name}; its columns fit no role.", "  ")
-        page.note(f"{table.path.name} is not used: its columns fit neither leads, events nor touches.")
-    found = guesses.attributes(roles.leads, {*leads_used, *contact.columns}, today_only=True)
-    attribute_blocks(page, found, immutable=True)
-    _event_blocks(page, declared, conversion)
-    properties = _properties(page, roles.events, events_used)
-    _time_blocks(page, roles.events, today, conversion, why)
-    _views_block(page, declared, conversion, properties)
+        page.comment(f"Not used: {table.name}; its columns fit no role.", "  ")
+        page.note(f"{table.name} is not used: its columns fit neither leads, events, changes nor touches.")
+    used = {*leads_used, *contact.columns, *changing.names}
+    found = guesses.attributes(roles.leads.columns, roles.leads.rows, used, today_only=True)
+    drafts = drafted_attributes(found, roles.leads.columns, texts_of(roles.leads))
+    key, created = leads.source_of("lead_id"), leads.source_of("created_at")
+    set_aside_by_values(
+        drafts, roles.leads, _converted(roles.events, events, conversion), key=key, order_by=created
+    )
+    attribute_blocks(page, drafts, changing, immutable=True)
+    event_blocks(page, declared, conversion)
+    properties = property_block(page, roles.events, events_used)
+    times = roles.events.columns[str(events.source_of("occurred_at"))]
+    time_blocks(page, Span(times.oldest, times.newest, times.name), today, conversion, why)
+    views_block(page, declared, conversion, properties)
     withdraws = "email" in contact.consent and "email_unsubscribe" in declared
     contact_block(page, contact, {"email": "email_unsubscribe"} if withdraws else {})
     closing(page)
@@ -78,6 +89,7 @@ def draft_log(
 
 def _roles(tables: Sequence[TableProfile]) -> LogTables:
     left = list(tables)
+    changes = _first(left, _has_changes)
     events = _first(left, _has_events)
     touches = _first(left, _has_touches)
     leads = _first(
@@ -97,10 +109,12 @@ def _roles(tables: Sequence[TableProfile]) -> LogTables:
         )
         raise InvalidSetting(
             what=f"none of the tables looks like {role}",
-            where="; ".join(f"{table.path.name}: {', '.join(table.columns)}" for table in tables),
-            remedy=f"A table of {role} has {need}. Rename the columns, or write scoring.yaml by hand.",
+            where="; ".join(f"{table.name}: {', '.join(table.columns)}" for table in tables),
+            remedy=f"A table of {role} has {need}. Rename the columns, or write scoring.yaml by hand. Also looked for: "
+            + "; ".join(looked_for())
+            + ".",
         )
-    return LogTables(leads, events, touches, tuple(left))
+    return LogTables(leads, events, changes, touches, tuple(left))
 
 
 def _first(left: list[TableProfile], fits: Callable[[TableProfile], bool]) -> TableProfile | None:
@@ -117,6 +131,20 @@ def _has_events(table: TableProfile) -> bool:
         return False
     # A table of leads may have a `type` and a date too, but only one row per lead.
     return plain(kind).startswith("event") or (not _has_touches(table) and not table.is_key(lead))
+
+
+def _has_changes(table: TableProfile) -> bool:
+    """One row per changed attribute: a lead, the attribute's name, its value and a time, and no event type."""
+    attribute, lead = column_for(table, guesses.ATTRIBUTE), column_for(table, FOREIGN_LEAD_ID)
+    kind = column_for(table, guesses.EVENT_TYPE)
+    return (
+        attribute is not None
+        and lead is not None
+        and column_for(table, guesses.VALUE) is not None
+        and column_for(table, CHANGE_TIMES, instant=True) is not None
+        and not (kind is not None and plain(kind).startswith(("event", "activity")))
+        and not table.is_key(lead)
+    )
 
 
 def _has_touches(table: TableProfile) -> bool:
@@ -144,7 +172,7 @@ def _leads_query(table: TableProfile) -> tuple[Query, set[str]]:
     if key is None or created is None:
         raise InvalidSetting(
             what="the table has no lead id with one row per lead, or no time of creation",
-            where=f"{table.path.name}: {', '.join(table.columns)}",
+            where=f"{table.name}: {', '.join(table.columns)}",
             remedy="Name the columns lead_id and created_at.",
         )
     query = Query(table)
@@ -161,7 +189,9 @@ def _dated_query(table: TableProfile, key: str, keys: tuple[str, ...]) -> tuple[
         query.take(key, found)
         used.add(found)
     else:
-        query.make(key, f"'{key.removesuffix('_id')}-' || row_number() OVER ()")
+        # Rows of a file have an order; those of a database are put into one.
+        order = f"ORDER BY {', '.join(map(quoted, table.columns))}" if table.table else ""
+        query.make(key, f"'{key.removesuffix('_id')}-' || row_number() OVER ({order})")
     for role, names, instant in (
         ("lead_id", FOREIGN_LEAD_ID, False),
         ("occurred_at", guesses.OCCURRED_AT, True),
@@ -200,6 +230,33 @@ def _events_query(table: TableProfile) -> tuple[Query, dict[str, int], set[str]]
     return query, declared, used | {kind}
 
 
+def _changing(table: TableProfile | None) -> tuple[Query | None, AttributeDrafts]:
+    """The query of the attribute history, and the attributes of which it tells."""
+    if table is None:
+        return None, AttributeDrafts()
+    query = Query(table)
+    roles = {
+        "lead_id": column_for(table, FOREIGN_LEAD_ID),
+        "attribute": column_for(table, guesses.ATTRIBUTE),
+        "value": column_for(table, guesses.VALUE),
+        "occurred_at": column_for(table, CHANGE_TIMES, instant=True),
+        "known_at": column_for(table, guesses.KNOWN_AT, instant=True),
+    }
+    for role, column in roles.items():
+        if column is not None:
+            query.take(role, column)
+    return query, changing_attributes(table, str(roles["attribute"]), str(roles["value"]))
+
+
+def _converted(table: TableProfile, events: Query, conversion: str) -> list[str]:
+    """The ids of the leads that ever converted."""
+    kind, lead = str(column_for(table, guesses.EVENT_TYPE)), str(events.source_of("lead_id"))
+    rows = table.answer(
+        f"SELECT DISTINCT {quoted(lead)}, {quoted(kind)} FROM cells WHERE {quoted(lead)} IS NOT NULL"
+    )
+    return [str(who) for who, raw in rows if raw is not None and guesses.shipped_type(str(raw)) == conversion]
+
+
 def _touches_query(table: TableProfile) -> Query:
     query, _ = _dated_query(table, "touch_id", guesses.TOUCH_ID)
     query.take("action_id", str(column_for(table, guesses.ACTION_ID)))
@@ -231,101 +288,3 @@ def _conversion(table: TableProfile, declared: Mapping[str, int], outcome: str |
             remedy=f"Name it with `--outcome EVENT_TYPE`. Event types found: {found or 'none'}.",
         )
     return guessed, f"Check: {guessed!r} is taken for the conversion because of its name."
-
-
-def _event_blocks(page: Page, declared: Mapping[str, int], conversion: str) -> None:
-    shown = list(declared)[:MANY_EVENT_TYPES]
-    shown += [] if conversion in shown else [conversion]
-    page.add("")
-    page.comment(
-        "What they do. Check labels, and `stage`: the step of the buyer's journey that an event type speaks for."
-    )
-    if len(declared) > len(shown):
-        page.comment(f"The rarest {len(declared) - len(shown)} of {len(declared)} event types are left out.")
-    page.add("events:")
-    for name in shown:
-        label, stage = guesses.event_label(name)
-        staged = f", stage: {stage}" if stage and name != conversion else ""
-        page.add(f"  {scalar(name)}: {{label: {scalar(label)}{staged}}}  # {declared[name]} events")
-
-
-def _properties(page: Page, table: TableProfile, used: set[str]) -> dict[str, str]:
-    """Declare what events carry. Unlike an attribute, a property is dated by its event: no name is suspicious."""
-    found = guesses.attributes(table, used, today_only=False)
-    kinds = dict(found.read)
-    for name in found.leaks:
-        column = table.columns[name]
-        if column.number or column.distinct <= guesses.MANY_LEVELS:
-            kinds[name] = "number" if column.number else "category"
-    if kinds:
-        page.comment("What events carry; only feature views that name a property read it.")
-        page.add(
-            f"event_properties: {{{', '.join(f'{scalar(name)}: {kind}' for name, kind in kinds.items())}}}"
-        )
-    return kinds
-
-
-def _time_blocks(page: Page, table: TableProfile, today: int, conversion: str, why: str) -> None:
-    """Conversion, the end of the log and the cutoffs, from the range of the events."""
-    column = table.columns[str(column_for(table, guesses.OCCURRED_AT, instant=True))]
-    oldest = column.oldest or 0
-    until = min(column.newest or today, today)
-    days = max(1, (until - oldest) // DAY)
-    roomy = days >= ROOMY_DAYS
-    horizon, every = (30, 14) if roomy else (max(1, days // 6), max(1, days // 15))
-    first = (oldest + min(60, days // 4) * DAY) // DAY * DAY
-    page.add("")
-    page.comment(f"{why} `horizon`: within how many days of the cutoff it must happen to count.")
-    page.add(f"conversion: {{event: {scalar(conversion)}, horizon: {horizon}d}}")
-    page.comment(f"Check: the newest event ({column.name}); the log must be complete up to here.")
-    page.add(f"observed_until: {format_instant(until)}")
-    page.comment(
-        f"Leads are observed every {format_duration(every * DAY)}, once there is some history to look back on."
-    )
-    page.add(f"cutoffs: {{first: {format_instant(first)}, every: {every}d}}")
-    page.note(
-        f"The conversion is {conversion!r} within {horizon} days; check the event, the horizon and observed_until."
-    )
-
-
-def _views_block(
-    page: Page, declared: Mapping[str, int], conversion: str, properties: Mapping[str, str]
-) -> None:
-    """Shipped views with at least one feature whose events exist, and a view for the events none of them reads."""
-    known = {*declared, LEAD_CREATED} - {conversion}
-    chosen, covered = [], {conversion}
-    for name, view in catalog().items():
-        fitting = [
-            feature
-            for feature in view.features
-            if isinstance(feature, EventFeature)
-            and feature.event_types <= known
-            and (feature.column is None or feature.column in properties)
-        ]
-        if fitting:
-            chosen.append(name)
-            covered |= {event for feature in fitting for event in feature.event_types}
-    page.add("")
-    page.comment(
-        "Every shipped view whose events exist here; features over other events are left out by themselves."
-    )
-    page.add("feature_views:", *(f"  - {name}" for name in chosen))
-    others = [name for name in declared if name not in covered]
-    close = [name for name in others if suspicious_word(name)]
-    if close:
-        page.comment(f"Not read, as they may only record the outcome itself: {', '.join(close)}.", "  ")
-    own = [name for name in others if name not in close][:OWN_VIEW_TYPES]
-    if not own:
-        return
-    page.comment("Events that no shipped view reads.", "  ")
-    page.add("  - name: own_events", "    features:")
-    for name in own:
-        label = guesses.event_label(name)[0]
-        spoken, events = (
-            f"events: [{scalar(name)}], concept: {scalar(label)}",
-            scalar(f"Days since the last {label}"),
-        )
-        page.add(
-            f"      - {{aggregate: count, {spoken}, windows: [30d, 90d], label: {quote(f'{label}, last {{window}}')}}}"
-        )
-        page.add(f"      - {{aggregate: days_since, {spoken}, label: {events}}}")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from predictive_scoring.data.canonical import quoted
-from predictive_scoring.data.guesses import Attributes, Contact, quote, scalar, spoken
+from predictive_scoring.data.guesses import Contact, quote, scalar
 from predictive_scoring.data.leak_screen import column_words
 from predictive_scoring.data.profile import TableProfile
 
@@ -49,15 +49,13 @@ class Page:
         return Draft("\n".join(self.lines) + "\n", tuple(self.notes))
 
 
-def head(page: Page, tables: Sequence[TableProfile], description: str) -> None:
-    """Name and description; the name is made from the first file's."""
-    page.comment(
-        "Drafted by `predictive-scoring init` from " + ", ".join(table.path.name for table in tables) + "."
-    )
+def head(page: Page, files: Sequence[str], name: str, description: str) -> None:
+    """What the draft was made of, the project's name (from `name`) and description."""
+    page.comment(f"Drafted by `predictive-scoring init` from {', '.join(files)}.")
     page.comment(
         "Every line is a guess with its reason above it. Read it once, then run `predictive-scoring validate`."
     )
-    slug = "_".join(column_words(tables[0].stem))[:50]
+    slug = "_".join(column_words(name))[:50]
     page.add(f"name: {scalar(slug if slug[:1].isalpha() else f'project_{slug}'.rstrip('_'))}")
     page.add(f"description: {scalar(description)}", "")
 
@@ -70,16 +68,22 @@ class Query:
     renamed: dict[str, str] = field(default_factory=dict)
     dropped: set[str] = field(default_factory=set)
     """Columns of the file that a renamed one stands for."""
+    taken: dict[str, str] = field(default_factory=dict)
     order_by: str | None = None
     local_times: bool = False
 
     def take(self, name: str, column: str) -> None:
         """Read the file's `column` under the product's `name`."""
         profile = self.table.columns[column]
+        self.taken[name] = column
         self.local_times |= profile.naive
         # Local spellings of dates are read by queries only: there the whole file decides the types.
         if column != name or profile.only_typed:
             self.make(name, quoted(column), instead_of=column)
+
+    def source_of(self, name: str) -> str | None:
+        """The file's column that is read as the product's `name`."""
+        return self.taken.get(name)
 
     def make(self, name: str, sql: str, *, instead_of: str | None = None) -> None:
         """Compute the product's `name`, hiding the file's column of that name and `instead_of`."""
@@ -93,26 +97,26 @@ class Query:
         others = (
             f"* EXCLUDE ({', '.join(quoted(name) for name in sorted(self.dropped))})" if self.dropped else "*"
         )
+        if self.table.table:
+            # Only DuckDB can leave columns out by name.
+            others = ", ".join(quoted(name) for name in self.table.columns if name not in self.dropped)
         left = self.dropped != set(self.table.columns)
         parts = [f"{sql} AS {name}" for name, sql in self.renamed.items()] + ([others] if left else [])
         ordered = f"\nORDER BY {quoted(self.order_by)}" if self.order_by else ""
-        return f"SELECT {', '.join(parts)}\nFROM rows{ordered}"
+        return f"SELECT {', '.join(parts)}\nFROM {self.table.relation}{ordered}"
 
 
 def source_block(page: Page, role: str, query: Query, relative_to: Path) -> None:
     """`sources.<role>`: path or query, and how its cells are to be read."""
     table = query.table
-    path = scalar(Path(os.path.relpath(table.path.resolve(), relative_to.resolve())).as_posix())
     page.add(f"  {role}:")
     statement = query.statement()
+    file = None if table.table else scalar(beside(table.path, relative_to))
     if statement is None:
-        page.add(f"    path: {path}")
+        page.add(f"    path: {file}" if file else f"    table: {scalar(str(table.table))}")
     else:
-        page.add(
-            "    sql: |",
-            *(f"      {line}" for line in statement.splitlines()),
-            f"    tables: {{rows: {path}}}",
-        )
+        page.add("    sql: |", *(f"      {line}" for line in statement.splitlines()))
+        page.add(*([f"    tables: {{rows: {file}}}"] if file else []))
     if table.separator:
         page.add(f"    separator: {quote(table.separator)}")
     if table.missing:
@@ -127,38 +131,39 @@ def source_block(page: Page, role: str, query: Query, relative_to: Path) -> None
             "    ",
         )
         page.add("    time_zone: UTC")
-        page.note(f"The times in {table.path.name} have no time zone; UTC is assumed.")
+        page.note(f"The times in {table.name} have no time zone; UTC is assumed.")
 
 
-def attribute_blocks(page: Page, found: Attributes, *, immutable: bool) -> None:
-    """`attributes`, `leaks` and, as comments, the columns left out with the reason."""
-    page.add("")
-    page.comment("Who they are: what the model may read, each as it was known at the cutoff.")
-    if immutable:
-        page.comment(
-            "Check each: only today's value exists, so remove every one that changes after the lead was created."
-        )
-    page.add("attributes:" if found.read else "attributes: {}")
-    fixed = ", immutable: true" if immutable else ""
+@dataclass(frozen=True)
+class SourceQuery:
+    """A source that is a query over several files: the reasons for it, and the files by their names in it."""
+
+    sql: str
+    tables: Mapping[str, Path]
+    reasons: tuple[str, ...]
+    local_times: bool = False
+
+
+def query_block(page: Page, role: str, source: SourceQuery, relative_to: Path) -> None:
+    """`sources.<role>` with the reasons above it. Only files that the query names are listed."""
+    for reason in source.reasons:
+        page.comment(reason, "  ")
     page.add(
-        *(
-            f"  {scalar(name)}: {{type: {kind}, label: {scalar(spoken(name))}{fixed}}}"
-            for name, kind in found.read.items()
-        )
+        f"  {role}:", "    sql: |", *(f"      {line}".rstrip() for line in source.sql.strip().splitlines())
     )
-    if found.left_out:
-        page.add("")
-        page.comment("Left out:")
-        for name, reason in found.left_out.items():
-            page.comment(f"{name}: {reason}", "  ")
-    if found.leaks:
-        page.add("")
+    page.add("    tables:")
+    page.add(*(f"      {name}: {scalar(beside(path, relative_to))}" for name, path in source.tables.items()))
+    if source.local_times:
         page.comment(
-            "Proposed leaks, never read. Check each: if its value stood before the cutoff, move it to `attributes`. "
-            "Keep here whatever is filled or changed by the outcome."
+            "Check: the times have no offset. If they are local times, write their zone, as Europe/Berlin.",
+            "    ",
         )
-        page.add("leaks:", *(f"  {scalar(name)}: {scalar(reason)}" for name, reason in found.leaks.items()))
-        page.note(f"Proposed as leaks, check them: {', '.join(found.leaks)}.")
+        page.add("    time_zone: UTC")
+
+
+def beside(path: Path, folder: Path) -> str:
+    """The path as written in a file that lies in `folder`."""
+    return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
 
 
 def contact_block(page: Page, contact: Contact, withdrawn_by: Mapping[str, str]) -> None:

@@ -6,23 +6,24 @@ and opens as it stands; `validate` then says what to look at. Nothing is written
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from predictive_scoring.data import guesses
-from predictive_scoring.data.draft_log import draft_log
-from predictive_scoring.data.draft_text import (
-    Draft,
-    Page,
-    Query,
+from predictive_scoring.data.canonical import quoted
+from predictive_scoring.data.draft_attributes import (
     attribute_blocks,
-    closing,
-    contact_block,
-    head,
-    source_block,
+    drafted_attributes,
+    set_aside_by_values,
+    texts_of,
 )
+from predictive_scoring.data.draft_export import draft_export
+from predictive_scoring.data.draft_log import draft_log
+from predictive_scoring.data.draft_text import Draft, Page, Query, closing, contact_block, head, source_block
+from predictive_scoring.data.exports.products import recognised
 from predictive_scoring.data.guesses import plain, quote, scalar
-from predictive_scoring.data.profile import TableProfile
+from predictive_scoring.data.profile import TableProfile, is_text_file, literal
+from predictive_scoring.data.warehouse_profile import warehouse_tables
 from predictive_scoring.errors import InvalidSetting
 from predictive_scoring.settings import parse_project
 from predictive_scoring.timeline import format_instant
@@ -31,28 +32,98 @@ __all__ = ["Draft", "draft_project"]
 
 
 def draft_project(
-    paths: Sequence[Path], *, relative_to: Path, today: int, outcome: str | None = None
+    paths: Sequence[Path],
+    *,
+    relative_to: Path,
+    today: int,
+    outcome: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Draft:
-    """A commented project file for the CSV or Parquet tables at `paths`.
+    """A commented project file for the CSV or Parquet tables at `paths`; a folder stands for the tables in it.
 
     `relative_to` is the folder that the file will lie in; `today` (epoch seconds) stands in where the tables hold no
     date; `outcome` names the outcome column of a snapshot, or the conversion event of a log, instead of guessing.
+    `say` is told each step of the work.
 
-    Raises UnreadableFile, and InvalidSetting when no outcome or conversion can be found."""
-    if not paths:
-        raise InvalidSetting(
-            what="no table", where="init", remedy="Name one snapshot, or the leads and events tables."
-        )
-    tables = [TableProfile(Path(path)) for path in paths]
+    Raises UnreadableFile, and InvalidSetting when no outcome, conversion or known shape can be found."""
+    files = _files(paths)
     page = Page()
-    if len(tables) == 1:
-        _draft_snapshot(page, tables[0], relative_to, today, outcome)
+    export = recognised(files) if len(files) > 1 or any(path.is_dir() for path in paths) else None
+    if export is not None:
+        draft_export(page, export, relative_to, today, outcome, say)
     else:
-        draft_log(page, tables, relative_to, today, outcome)
+        tables = []
+        for path in files:
+            say(f"reading {path.name}")
+            tables.append(TableProfile(path))
+        if len(tables) == 1:
+            say("looking for columns that tell the outcome")
+            _draft_snapshot(page, tables[0], relative_to, today, outcome)
+        else:
+            draft_log(page, tables, relative_to, today, outcome)
     draft = page.finished()
     # A draft that its own reader refuses would be our fault: say so here, with the line.
     parse_project(draft.text, "the drafted scoring.yaml")
     return draft
+
+
+def draft_warehouse(
+    tables: Sequence[str],
+    *,
+    dsn: str,
+    today: int,
+    outcome: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Draft:
+    """A commented project file for tables (`schema.table`) of the PostgreSQL database that `dsn` names: leads and
+    events, perhaps touches and a history of attributes. The draft does not hold the `dsn`.
+
+    Raises InvalidSetting, UnreadableFile and EnvironmentMissing."""
+    if len(tables) < 2:
+        raise InvalidSetting(
+            what="one table of a database is not enough",
+            where="init --dsn",
+            remedy="Name the leads and the events table. A snapshot is read from a file, where its rows have an order.",
+        )
+    say("asking the database")
+    page = Page()
+    with warehouse_tables(dsn, tables) as profiles:
+        draft_log(page, profiles, Path(), today, outcome)
+    page.note(
+        "The tables are in the database: give --engine postgres and --dsn to validate, train and score."
+    )
+    draft = page.finished()
+    parse_project(draft.text, "the drafted scoring.yaml")
+    return draft
+
+
+def _files(paths: Sequence[Path]) -> list[Path]:
+    if not paths:
+        raise InvalidSetting(
+            what="no table",
+            where="init",
+            remedy="Name one snapshot, the leads and events tables, or a folder.",
+        )
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(
+            file
+            for file in path.iterdir()
+            if file.is_file() and (is_text_file(file) or file.suffix == ".parquet")
+        )
+        if not inside:
+            raise InvalidSetting(
+                what="the folder holds no table",
+                where=str(path),
+                remedy="A table is a .csv, .tsv, .txt or .parquet file. Name the folder that holds them itself. Found: "
+                + (", ".join(sorted(file.name for file in path.iterdir())[:10]) or "nothing")
+                + ".",
+            )
+        files += inside
+    return files
 
 
 def _draft_snapshot(
@@ -74,7 +145,7 @@ def _draft_snapshot(
     if dated is not None and (table.columns[dated].only_typed or not table.is_in_order(dated)):
         query.order_by = dated
 
-    head(page, [table], f"Which leads have {plain(column)} = {positive}")
+    head(page, [table.path.name], table.stem, f"Which leads have {plain(column)} = {positive}")
     page.add("sources:")
     page.comment("One row per lead with its outcome, oldest first: the newest rows are the test.", "  ")
     if dated is None:
@@ -101,20 +172,32 @@ def _draft_snapshot(
     page.add(f"conversion: {{column: {scalar(column)}, positive: {quote(positive)}, horizon: 30d}}")
     page.note(f"The outcome is {column!r} = {positive!r}; the horizon of 30 days is a placeholder.")
 
-    found = guesses.attributes(table, used, today_only=False)
+    found = guesses.attributes(table.columns, table.rows, used, today_only=False)
     for other in _named(table, guesses.OUTCOME):
         if found.read.pop(other, None):
             found.leaks[other] = (
                 "proposed because it is named like an outcome and another column was taken for it"
             )
-    if not found.read:
+    drafts = drafted_attributes(found, table.columns, texts_of(table))
+    before = drafts.columns
+    set_aside_by_values(
+        drafts, table, f"{quoted(column)} = {literal(positive)}", key=None, order_by=query.order_by
+    )
+    if before and not drafts.read:
+        raise InvalidSetting(
+            what="every column tells the outcome alone, so none is left for the model to read",
+            where=str(table.path),
+            remedy=f"Check the outcome ({column!r}); export the columns as they were before it. Set aside: "
+            f"{', '.join(drafts.leaks)}.",
+        )
+    if not drafts.read:
         raise InvalidSetting(
             what="no column is left for the model to read",
             where=str(table.path),
-            remedy=f"Columns set aside: {', '.join((*found.leaks, *found.left_out)) or 'none'}. "
+            remedy=f"Columns set aside: {', '.join((*drafts.leaks, *drafts.left_out)) or 'none'}. "
             "Add columns that say who the leads are.",
         )
-    attribute_blocks(page, found, immutable=False)
+    attribute_blocks(page, drafts, immutable=False)
     contact_block(page, contact, {})
     closing(page)
 

@@ -26,6 +26,18 @@ EVENT_ID = ("event_id", "message_id", "activity_id", "id", "uuid")
 TOUCH_ID = ("touch_id", "send_id", "id", "uuid")
 ACTION_ID = ("action_id", "action", "template_id", "campaign_id", "campaign")
 CHANNEL = ("channel", "medium")
+ATTRIBUTE = (
+    "attribute",
+    "attribute_name",
+    "field",
+    "field_name",
+    "property",
+    "property_name",
+    "column_name",
+    "name",
+)
+VALUE = ("value", "new_value", "attribute_value", "field_value", "property_value", "changed_to")
+CHANGED_AT = ("changed_at", "change_date", "valid_from", "modified_at", "updated_at")
 OUTCOME = ("converted", "conversion", "is_converted", "has_converted", "outcome", "target", "label", "y", "won",
            "is_won", "closed_won", "purchase", "purchased", "response", "responded", "subscribed", "revenue", "signup",
            "deposit", "success")  # fmt: skip
@@ -82,6 +94,9 @@ _STAGES = (
 _PERSONAL = re.compile(
     r"email|mail|phone|mobile|fax|address|street|ip|firstname|lastname|surname|fullname|birth(day|date)?"
 )
+_NAMES_SOMEONE = re.compile(
+    r"(first|last|middle|sur|full|given|family)name|(work|business|additional)?e?mails?(address(es)?)?|latitude|longitude"
+)
 _CODED = re.compile(
     r"types?|regions?|browsers?|systems?|codes?|category|categories|segments?|zones?|class|group|cluster"
 )
@@ -131,10 +146,12 @@ def column_for(table: TableProfile, names: tuple[str, ...], *, instant: bool = F
     return next((found[name] for name in names if name in found), None)
 
 
-def attributes(table: TableProfile, used: Collection[str], *, today_only: bool) -> Attributes:
+def attributes(
+    columns: Mapping[str, ColumnProfile], rows: int, used: Collection[str], *, today_only: bool
+) -> Attributes:
     """Sort the columns that have no other use; `today_only`: of each only today's value exists (leads)."""
     answer = Attributes()
-    for name, column in table.columns.items():
+    for name, column in columns.items():
         if name in used:
             continue
         words, word = plain(name).split("_"), suspicious_word(name)
@@ -155,7 +172,7 @@ def attributes(table: TableProfile, used: Collection[str], *, today_only: bool) 
             answer.leaks[name] = (
                 f"proposed because of the word {moving!r}: only today's value exists, not the past one"
             )
-        elif column.distinct == 1 and column.filled == table.rows:
+        elif column.distinct == 1 and column.filled == rows:
             answer.left_out[name] = "has the same value in every row"
         elif column.instant:
             answer.left_out[name] = (
@@ -180,6 +197,8 @@ def attributes(table: TableProfile, used: Collection[str], *, today_only: bool) 
 
 
 def _is_personal(words: list[str], column: ColumnProfile) -> bool:
+    if _NAMES_SOMEONE.fullmatch("".join(word for word in words if not word.isdigit())):
+        return not column.flag
     if column.flag or (column.number and "phone" not in words and "mobile" not in words):
         return False
     names_someone = words[-1] == "name" and column.distinct > 20
@@ -195,7 +214,14 @@ def contact(table: TableProfile) -> Contact:
             answer.single.setdefault("time_zone", name)
         elif not column.flag and column.filled:
             continue
-        elif known in ("do_not_contact", "dnc", "do_not_email", "do_not_call"):
+        elif known in (
+            "do_not_contact",
+            "dnc",
+            "do_not_email",
+            "do_not_call",
+            "has_opted_out_of_email",
+            "email_optout",
+        ):
             answer.single.setdefault("do_not_contact", name)
         elif known in ("opted_out", "opt_out", "profiling_opt_out"):
             answer.single.setdefault("opted_out", name)
@@ -225,7 +251,9 @@ def event_label(name: str) -> tuple[str, str | None]:
     if name in SHIPPED:
         label, stage, _ = SHIPPED[name]
         return label, stage
-    return spoken(name), next((stage for stage, pattern in _STAGES if re.search(pattern, name)), None)
+    return re.sub(r"\bEmail\b", "E-mail", spoken(name)), next(
+        (stage for stage, pattern in _STAGES if re.search(pattern, name)), None
+    )
 
 
 def conversion_event(names: Collection[str]) -> str | None:

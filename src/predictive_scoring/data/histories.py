@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from predictive_scoring.schema import Event, Lead, Touch
+from predictive_scoring.schema import AttributeChange, Event, Lead, Touch
 
 
 def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -18,9 +18,13 @@ def records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def lead_records(
-    leads: pd.DataFrame, events: pd.DataFrame, touches: pd.DataFrame, properties: Sequence[str]
+    leads: pd.DataFrame,
+    events: pd.DataFrame,
+    touches: pd.DataFrame,
+    properties: Sequence[str],
+    changes: pd.DataFrame | None = None,
 ) -> dict[str, Lead]:
-    """Leads by id from their canonical rows; `events` and `touches` hold nobody else's."""
+    """Leads by id from their canonical rows; `events`, `touches` and `changes` hold nobody else's."""
     logged: dict[str, list[Event]] = {}
     for row in records(events):
         event = Event(
@@ -32,6 +36,12 @@ def lead_records(
         )
         logged.setdefault(str(row["lead_id"]), []).append(event)
     touched = touches_by_lead(touches)
+    changed: dict[str, list[AttributeChange]] = {}
+    for row in records(changes) if changes is not None else ():
+        change = AttributeChange(
+            str(row["event_type"]), str(row["value"]), int(row["occurred"]), int(row["known"])
+        )
+        changed.setdefault(str(row["lead_id"]), []).append(change)
     return {
         str(row["lead_id"]): Lead(
             lead_id=str(row["lead_id"]),
@@ -39,6 +49,7 @@ def lead_records(
             attributes={key: value for key, value in row.items() if key not in ("lead_id", "created")},
             events=tuple(logged.get(row["lead_id"], ())),
             touches=touched.get(row["lead_id"], ()),
+            changes=tuple(changed.get(row["lead_id"], ())),
         )
         for row in records(leads)
     }

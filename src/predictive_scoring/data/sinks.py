@@ -60,6 +60,21 @@ def write_tables(loaded: ProjectFile, frames: Mapping[str, pd.DataFrame]) -> dic
     return targets
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file. Raises UnreadableFile when the disk refuses."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError as refused:
+        draft.unlink(missing_ok=True)
+        raise UnreadableFile(
+            what=f"cannot write the file: {reason_of(refused)}",
+            where=str(path),
+            remedy="Name a file in a folder that exists and may be written to.",
+        ) from refused
+
+
 def flat_row(score: Score) -> dict[str, object]:
     """A Score as one row for spreadsheets: reasons and actions as text, the explanation left out."""
     return {

@@ -1,13 +1,15 @@
-"""Tables in: the only module that opens the user's files.
+"""Tables in: project file and sources.
 
 `load_project` reads `scoring.yaml`; `open_tables` reads its sources into the canonical tables that every
 floor above expects (epoch seconds, text keys, declared columns only), or refuses with the file, column
 and example at fault. Nothing is written, so a refusal leaves nothing behind.
+
+Files are always read and checked by DuckDB (`reading`) and then handed to the engine; what lies in a database or
+on a cluster is read by the engine in its place (`in_place`). Leads and touches become frames either way.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable
@@ -15,19 +17,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import duckdb
 import pandas as pd
 
-from predictive_scoring.data.canonical import CanonicalColumn, canonical_select, first_row, quoted
+from predictive_scoring.data.canonical import CanonicalColumn, quoted
+from predictive_scoring.data.engines import Duckdb, Engine, connect_duckdb, open_engine
 from predictive_scoring.data.histories import lead_records
-from predictive_scoring.errors import (
-    DuplicateKey,
-    InvalidSetting,
-    InvalidValue,
-    MissingColumn,
-    UnknownLead,
-    UnreadableFile,
-)
+from predictive_scoring.data.in_place import fetch_in_place, log_in_place
+from predictive_scoring.data.reading import canonicalise, read_files, refuse_duplicates, refuse_empty
+from predictive_scoring.errors import InvalidSetting, UnknownLead, UnreadableFile
 from predictive_scoring.schema import LEAD_CREATED, Lead
 from predictive_scoring.settings import Project, TableSource, parse_project
 
@@ -47,13 +44,15 @@ class ProjectFile:
     def data_root(self) -> Path:
         return (self.path.parent / expand_variables(self.project.data_root)).resolve()
 
+    def locate(self, path: str) -> str:
+        """Where a source's path points to: variables filled in, relative to `data_root` unless it is an address
+        (`s3a://…`). Raises UnreadableFile when a variable is not set."""
+        expanded = expand_variables(path)
+        return expanded if "://" in expanded else str(self.data_root / expanded)
+
     def read_beside(self, name: str) -> str:
         """Text of a file named relative to the project file. Raises UnreadableFile."""
         return read_text(self.path.parent / name)
-
-
-QUERY_TYPES = ("BIGINT", "DOUBLE", "DATE", "TIMESTAMP", "TIMESTAMPTZ", "VARCHAR")
-"""Types that columns of CSV files may take in a query. No BOOLEAN: yes and no would become true and false."""
 
 
 def expand_variables(text: str) -> str:
@@ -99,19 +98,21 @@ def load_project(path: str | Path) -> ProjectFile:
 class Tables:
     """The canonical tables of one project, on one engine.
 
-    `leads` is a frame with `lead_id` (text), `created` (epoch seconds), attributes and contact columns.
-    `events` is an Ibis table (see `features.batch`), `lead_created` included. `outcome` (snapshots only)
-    has the 0/1 label per row of `leads`, in file order. `observed_until` (epoch seconds) is how far the
-    log is complete."""
+    `leads` is a frame with `lead_id` (text), `created` (epoch seconds), raw attribute and contact columns.
+    `events` is an Ibis table (see `features.batch`), `lead_created` included. `attribute_changes`, where the
+    project has such a source, is one too, of the columns that attributes read: `event_type` is the attribute,
+    `event_id` and `value` are the new value (the empty text: cleared). `outcome` (snapshots only) has the 0/1
+    label per row of `leads`, in file order. `observed_until` (epoch seconds) is how far the log is complete."""
 
     project: Project
-    connection: Backend
+    engine: Engine
     leads: pd.DataFrame
     events: ir.Table
     touches: pd.DataFrame
     observed_until: int
     outcome: pd.Series | None = None
     ignored_columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    attribute_changes: ir.Table | None = None
 
     def lead(self, lead_id: str) -> Lead:
         """One stored lead with its whole history. Raises UnknownLead."""
@@ -127,34 +128,114 @@ class Tables:
         return found[lead_id]
 
     def stored_leads(self, lead_ids: Iterable[str]) -> dict[str, Lead]:
-        """Stored leads with their whole histories by id, in one query; unknown ids are left out."""
+        """Stored leads with their whole histories by id, in one query per log; unknown ids are left out."""
         wanted = list(dict.fromkeys(lead_ids))
         rows = self.leads[self.leads["lead_id"].isin(wanted)]
         logged = self.events.filter(
             self.events["lead_id"].isin(wanted), self.events["event_type"] != LEAD_CREATED
-        )
+        ).to_pandas()
         touches = self.touches[self.touches["lead_id"].isin(wanted)]
-        return lead_records(rows, logged.to_pandas(), touches, tuple(self.project.event_properties))
+        history = self.attribute_changes
+        changes = None if history is None else history.filter(history["lead_id"].isin(wanted)).to_pandas()
+        return lead_records(rows, logged, touches, tuple(self.project.event_properties), changes)
 
 
-def open_tables(loaded: ProjectFile) -> Tables:
-    """Read every source of the project into canonical tables (DuckDB, in memory).
+def open_tables(loaded: ProjectFile, engine: Engine | None = None) -> Tables:
+    """Read every source of the project into canonical tables, on `engine` (default: a DuckDB of their own, in
+    memory), which must stay open as long as they are used.
 
     Raises UnreadableFile, MissingColumn, InvalidValue, NaiveTimestamp, DuplicateKey, InvalidSetting."""
-    import ibis
+    engine = engine or open_engine()
+    reader = engine.backend if isinstance(engine, Duckdb) else connect_duckdb()
+    opening = _Opening(loaded, engine, reader)
+    try:
+        return _snapshot(opening) if loaded.project.is_snapshot else _log(opening)
+    finally:
+        if reader is not engine.backend:
+            reader.disconnect()
 
-    connection = ibis.duckdb.connect()
-    connection.raw_sql("SET TimeZone = 'UTC'")
-    # A notebook without ipywidgets cannot set it, and shows none anyway.
-    with contextlib.suppress(duckdb.InvalidInputException):
-        connection.raw_sql("SET enable_progress_bar = false")
-    return _snapshot(loaded, connection) if loaded.project.is_snapshot else _log(loaded, connection)
+
+@dataclass(frozen=True)
+class _Opening:
+    """The reading of one project: files by `reader` (DuckDB), the rest by `engine`."""
+
+    loaded: ProjectFile
+    engine: Engine
+    reader: Backend
+
+    def path(self, source: TableSource) -> str | None:
+        return None if source.path is None else self.loaded.locate(source.path)
+
+    def rows(self, name: str, source: TableSource, columns: tuple[CanonicalColumn, ...]) -> tuple[str, ...]:
+        """Make the source a canonical table of `reader` called `name`, with `row_number`; its raw columns."""
+        where, raw = f"sources.{name}", f"raw_{name}"
+        held = self.engine.in_place(source, self.path(source))
+        if held is None:
+            read_files(self.reader, raw, source, self.loaded.locate, where)
+            found = tuple(column for column in _columns(self.reader, raw) if column != "row_number")
+        else:
+            found = fetch_in_place(held, source, self.path(source), columns, where, self.reader, raw)
+        canonicalise(self.reader, raw, name, columns, source.time_zone, where)
+        for column in columns:
+            if column.kind == "key":
+                refuse_empty(self.reader, name, column.canonical, where)
+        return found
+
+    def frame(self, name: str, order: str) -> pd.DataFrame:
+        """Takes the canonical table out of `reader`, in the given order."""
+        frame: pd.DataFrame = self.reader.raw_sql(f"SELECT * FROM {quoted(name)} ORDER BY {order}").df()
+        self.reader.raw_sql(f"DROP TABLE {quoted(name)}")
+        return frame.drop(columns="row_number")
+
+    def log(
+        self,
+        name: str,
+        source: TableSource,
+        columns: tuple[CanonicalColumn, ...],
+        unique: str | None = None,
+        more: str | None = None,
+    ) -> tuple[ir.Table, tuple[str, ...]]:
+        """The source as a canonical table of the engine, and its raw columns. `more` is a query of `reader` for
+        further rows with the same columns."""
+        held = self.engine.in_place(source, self.path(source))
+        names = [column.canonical for column in columns]
+        if held is not None:
+            table, found = log_in_place(held, source, self.path(source), columns, f"sources.{name}", unique)
+            if more is None:
+                return table, found
+            self.reader.raw_sql(f"CREATE OR REPLACE TABLE added_rows AS {more}")
+            added = self.engine.adopt(self.reader, "added_rows")
+            return table.union(added.select(*names).cast(table.schema())), found
+        found = self.rows(name, source, columns)
+        if unique is not None:
+            refuse_duplicates(self.reader, name, unique, f"sources.{name}")
+        listed = ", ".join(quoted(column) for column in names)
+        also = "" if more is None else f" UNION ALL BY NAME {more}"
+        self.reader.raw_sql(f"CREATE OR REPLACE TABLE whole_{name} AS SELECT {listed} FROM {name}{also}")
+        self.reader.raw_sql(f"DROP TABLE {name}")
+        return self.engine.adopt(self.reader, f"whole_{name}"), found
 
 
-def _log(loaded: ProjectFile, connection: Backend) -> Tables:
-    project = loaded.project
-    leads_source, events_source = project.sources.leads, project.sources.events
-    if leads_source is None or events_source is None:
+TOUCHES = (
+    CanonicalColumn("touch_id", "key"),
+    CanonicalColumn("lead_id", "key"),
+    CanonicalColumn("action_id", "key"),
+    CanonicalColumn("channel", "key"),
+    CanonicalColumn("occurred_at", "instant", "occurred"),
+)
+CHANGES = (
+    CanonicalColumn("lead_id", "key"),
+    CanonicalColumn("attribute", "key"),
+    CanonicalColumn("value", "category"),
+    CanonicalColumn("occurred_at", "instant", "occurred"),
+    CanonicalColumn("known_at", "instant", "known", optional="occurred"),
+)
+
+
+def _log(opening: _Opening) -> Tables:
+    project = opening.loaded.project
+    sources = project.sources
+    if sources.leads is None or sources.events is None:
         raise AssertionError("the settings demand both sources of an event log")
     lead_columns = (
         CanonicalColumn("lead_id", "key"),
@@ -169,206 +250,131 @@ def _log(loaded: ProjectFile, connection: Backend) -> Tables:
         CanonicalColumn("known_at", "instant", "known", optional="occurred"),
         *(CanonicalColumn(name, kind) for name, kind in project.event_properties.items()),
     )
-    touch_columns = (
-        CanonicalColumn("touch_id", "key"),
-        CanonicalColumn("lead_id", "key"),
-        CanonicalColumn("action_id", "key"),
-        CanonicalColumn("channel", "key"),
-        CanonicalColumn("occurred_at", "instant", "occurred"),
+    lead_names = opening.rows("leads", sources.leads, lead_columns)
+    refuse_duplicates(opening.reader, "leads", "lead_id", "sources.leads")
+    kinds = {"number": "DOUBLE", "category": "VARCHAR"}
+    properties = "".join(
+        f", CAST(NULL AS {kinds[kind]}) AS {quoted(name)}" for name, kind in project.event_properties.items()
     )
-    ignored = {
-        "leads": _canonicalise(loaded, connection, "leads", leads_source, lead_columns),
-        "events": _canonicalise(loaded, connection, "logged_events", events_source, event_columns),
-    }
-    _refuse_duplicates(connection, "leads", "lead_id", "sources.leads")
-    _refuse_duplicates(connection, "logged_events", "event_id", "sources.events")
-    if project.sources.touches is not None:
-        _canonicalise(loaded, connection, "touches", project.sources.touches, touch_columns)
-        touches = connection.table("touches").to_pandas()
-    else:
-        touches = pd.DataFrame({column.canonical: [] for column in touch_columns})
-    properties = "".join(f", NULL AS {quoted(name)}" for name in project.event_properties)
-    connection.raw_sql(
-        "CREATE TABLE events AS SELECT * FROM logged_events UNION ALL BY NAME "
+    creations = (
         f"SELECT '{LEAD_CREATED}:' || lead_id AS event_id, lead_id, '{LEAD_CREATED}' AS event_type, "
         f"created AS occurred, created AS known{properties} FROM leads"
     )
+    events, event_names = opening.log("events", sources.events, event_columns, "event_id", creations)
+    touches = pd.DataFrame({column.canonical: [] for column in TOUCHES})
+    if sources.touches is not None:
+        opening.rows("touches", sources.touches, TOUCHES)
+        refuse_duplicates(opening.reader, "touches", "touch_id", "sources.touches")
+        touches = opening.frame("touches", "row_number")
     observed_until = project.observed_until
     if observed_until is None:
-        latest = first_row(connection, "SELECT max(known) FROM events")
-        observed_until = int(latest[0]) if latest and latest[0] is not None else 0
-    leads = connection.table("leads").to_pandas().sort_values("lead_id", ignore_index=True)
+        latest = events["known"].max().to_pandas()
+        observed_until = 0 if pd.isna(latest) else int(latest)
+    ignored = {
+        "leads": _unread(project, lead_names, lead_columns),
+        "events": _unread(project, event_names, event_columns),
+    }
     return Tables(
-        project, connection, leads, connection.table("events"), touches, observed_until, None, ignored
+        project,
+        opening.engine,
+        opening.frame("leads", "lead_id"),
+        events,
+        touches,
+        observed_until,
+        ignored_columns=ignored,
+        attribute_changes=_changes(opening),
     )
 
 
-def _snapshot(loaded: ProjectFile, connection: Backend) -> Tables:
-    project = loaded.project
+def _changes(opening: _Opening) -> ir.Table | None:
+    """The history of the columns that the project's attributes read."""
+    project = opening.loaded.project
+    source = project.sources.attribute_changes
+    # Also of attributes that are declared immutable: the audit looks whether they are.
+    read = sorted({setting.of or name for name, setting in project.attributes.items()})
+    if source is None or not read:
+        return None
+    table, _ = opening.log("attribute_changes", source, CHANGES)
+    value = table["value"].fill_null("")
+    return table.filter(table["attribute"].isin(read)).select(
+        "lead_id", "occurred", "known", event_id=value, event_type=table["attribute"], value=value
+    )
+
+
+def _snapshot(opening: _Opening) -> Tables:
+    import ibis
+
+    project = opening.loaded.project
     source, conversion = project.sources.snapshot, project.conversion
     if source is None or conversion.column is None:
         raise AssertionError("the settings demand source and column of a snapshot")
+    if source.table is not None:
+        raise InvalidSetting(
+            what="a table of a database has no order, and a snapshot is split by the order of its rows",
+            where="sources.snapshot",
+            remedy="Write `sql: SELECT … ORDER BY` the time of the rows, oldest first.",
+        )
     columns = (
         CanonicalColumn("lead_id", "key", optional="'row-' || row_number"),
         CanonicalColumn(conversion.column, "category", "outcome"),
         *_attribute_columns(project),
     )
-    ignored = _canonicalise(loaded, connection, "snapshot", source, columns)
-    _refuse_duplicates(connection, "snapshot", "lead_id", "sources.snapshot")
-    frame = connection.raw_sql("SELECT * FROM snapshot ORDER BY row_number").df()
+    names = opening.rows("snapshot", source, columns)
+    refuse_duplicates(opening.reader, "snapshot", "lead_id", "sources.snapshot")
+    frame = opening.frame("snapshot", "row_number")
     outcome = (frame.pop("outcome") == conversion.positive).astype("int64")
-    frame = frame.drop(columns="row_number")
     frame.insert(1, "created", project.observed_until)
-    properties = {
-        "lead_id": "string",
-        "event_id": "string",
-        "event_type": "string",
-        "occurred": "int64",
-        "known": "int64",
-    }
-    import ibis
-
-    connection.create_table("events", schema=ibis.schema(properties))
-    touches = pd.DataFrame({name: [] for name in ("touch_id", "lead_id", "action_id", "channel", "occurred")})
+    texts, instants = ("lead_id", "event_id", "event_type"), ("occurred", "known")
+    schema = {**dict.fromkeys(texts, "string"), **dict.fromkeys(instants, "int64")}
+    opening.reader.create_table("no_events", schema=ibis.schema(schema), overwrite=True)
     return Tables(
         project,
-        connection,
+        opening.engine,
         frame,
-        connection.table("events"),
-        touches,
+        opening.engine.adopt(opening.reader, "no_events"),
+        pd.DataFrame({column.canonical: [] for column in TOUCHES}),
         int(project.observed_until or 0),
         outcome,
-        {"snapshot": ignored},
+        {"snapshot": _unread(project, names, columns)},
     )
 
 
 def _attribute_columns(project: Project) -> tuple[CanonicalColumn, ...]:
-    attributes = [CanonicalColumn(name, setting.type) for name, setting in project.attributes.items()]
+    """The columns of leads that attributes, contact rules and the conversion read, each once.
+
+    Raises InvalidSetting when one column would have to be of two types."""
+    wanted: list[CanonicalColumn] = []
+    for name, setting in project.attributes.items():
+        if not setting.history:
+            kind = setting.type if setting.transform is None else "category"
+            wanted.append(CanonicalColumn(setting.of or name, kind))
     flags = {*project.contact.consent.values(), project.contact.do_not_contact, project.contact.opted_out}
-    contact = [
+    read = {column.name for column in wanted}
+    wanted += [
         CanonicalColumn(name, "flag" if name in flags else "category")
         for name in project.contact.columns
-        if name not in project.attributes
+        if name not in read
     ]
     until = project.conversion.until
-    ends = [CanonicalColumn(until, "instant")] if until else []
-    return (*attributes, *contact, *ends)
-
-
-def _canonicalise(
-    loaded: ProjectFile,
-    connection: Backend,
-    table: str,
-    source: TableSource,
-    columns: tuple[CanonicalColumn, ...],
-) -> tuple[str, ...]:
-    """Create `table` with the canonical columns of `source`; the names of columns left out."""
-    where = f"sources.{ {'logged_events': 'events'}.get(table, table) }"
-    raw = f"raw_{table}"
-    _read(loaded, connection, raw, source, where)
-    described = {
-        str(name): str(kind) for name, kind, *_ in connection.raw_sql(f"DESCRIBE {quoted(raw)}").fetchall()
-    }
-    _refuse_unknown_zone(connection, source.time_zone, where)
+    wanted += [CanonicalColumn(until, "instant")] if until else []
+    columns = tuple(dict.fromkeys(wanted))
     for column in columns:
-        if column.name not in described and column.optional is None:
-            raise MissingColumn(
-                what=f"there is no column {column.name!r}",
-                where=where,
-                remedy=f"Columns found: {', '.join(name for name in described if name != 'row_number')}. "
-                "Correct the project file or the table.",
+        others = [other for other in columns if other.name == column.name and other != column]
+        if others:
+            raise InvalidSetting(
+                what=f"the column {column.name!r} is read both as {column.kind} and as {others[0].kind}",
+                where=f"attributes, {column.name}",
+                remedy="Give one of the two a column of its own (a `sql` source can copy it).",
             )
-    select = canonical_select(connection, raw, described, columns, where, source.time_zone)
-    extra = ", row_number" if table == "snapshot" else ""
-    connection.raw_sql(f"CREATE TABLE {quoted(table)} AS SELECT {select}{extra} FROM {quoted(raw)}")
-    connection.raw_sql(f"DROP TABLE {quoted(raw)}")
-    named = {column.name for column in columns} | set(loaded.project.leaks) | {"row_number"}
-    return tuple(name for name in described if name not in named)
+    return columns
 
 
-def _read(loaded: ProjectFile, connection: Backend, raw: str, source: TableSource, where: str) -> None:
-    """Create the table `raw` from the file or query, with a 1-based `row_number` in file order."""
-    try:
-        for name, path in source.tables.items():
-            connection.raw_sql(
-                f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT * FROM {_scan(loaded, source, path)}"
-            )
-        query = (
-            str(source.sql).strip().rstrip(";")
-            if source.path is None
-            else f"SELECT * FROM {_scan(loaded, source, source.path)}"
-        )
-        # First, so that a `row_number` of the user's own is the one that DuckDB renames.
-        connection.raw_sql(
-            f"CREATE TABLE {quoted(raw)} AS SELECT row_number() OVER () AS row_number, * FROM ({query}\n)"
-        )
-    except duckdb.Error as refused:
-        raise UnreadableFile(
-            what=f"cannot read the table: {str(refused).splitlines()[0]}",
-            where=f"{where}: {source.path or 'sql'}",
-            remedy="Check that the file is the CSV or Parquet its name says, and the query's table names.",
-        ) from refused
-    finally:
-        for name in source.tables:
-            connection.raw_sql(f"DROP VIEW IF EXISTS temp.{quoted(name)}")
+def _columns(reader: Backend, table: str) -> list[str]:
+    return [str(name) for name, *_ in reader.raw_sql(f"DESCRIBE {quoted(table)}").fetchall()]
 
 
-def _scan(loaded: ProjectFile, source: TableSource, path: str) -> str:
-    resolved = loaded.data_root / expand_variables(path)
-    if not resolved.is_file():
-        raise UnreadableFile(
-            what="the file does not exist",
-            where=str(resolved),
-            remedy="Correct `path` or `data_root` in the project file, or make the file "
-            "(for the sample project: predictive-scoring simulate).",
-        )
-    literal = "'" + str(resolved).replace("'", "''") + "'"
-    if resolved.suffix == ".parquet":
-        return f"read_parquet({literal})"
-    if resolved.suffix in (".csv", ".tsv", ".txt"):
-        missing = ", ".join("'" + text.replace("'", "''") + "'" for text in ("", *source.missing))
-        separator = f", delim='{source.separator}'" if source.separator else ""
-        # A plain file is read as text and cast by `canonical`, so that ids keep their zeros and "no" stays
-        # "no". A query wants numbers and dates: the whole file decides them, never a sample.
-        types = (
-            "all_varchar=true"
-            if source.path is not None
-            else f"sample_size=-1, auto_type_candidates={list(QUERY_TYPES)}"
-        )
-        return f"read_csv({literal}, header=true, {types}, nullstr=[{missing}]{separator})"
-    raise UnreadableFile(
-        what=f"files ending in {resolved.suffix!r} are not read",
-        where=str(resolved),
-        remedy="Export it as .csv or .parquet.",
-    )
-
-
-def _refuse_unknown_zone(connection: Backend, time_zone: str | None, where: str) -> None:
-    known = connection.raw_sql("SELECT name FROM pg_timezone_names()").fetchall()
-    if time_zone is not None and (time_zone,) not in known:
-        raise InvalidSetting(
-            what=f"{time_zone!r} is not a time zone",
-            where=f"{where}.time_zone",
-            remedy="Write the name of an IANA zone, for example Europe/Berlin or UTC.",
-        )
-
-
-def _refuse_duplicates(connection: Backend, table: str, key: str, where: str) -> None:
-    found = first_row(
-        connection,
-        f"SELECT {quoted(key)}, count(*) FROM {quoted(table)} WHERE {quoted(key)} IS NOT NULL "
-        "GROUP BY 1 HAVING count(*) > 1 ORDER BY 2 DESC, 1 LIMIT 1",
-    )
-    if found:
-        raise DuplicateKey(
-            what=f"{key} {found[0]!r} stands in {found[1]} rows",
-            where=f"{where}, column {key}",
-            remedy="Keep one row per key.",
-        )
-    empty = first_row(connection, f"SELECT count(*) FROM {quoted(table)} WHERE {quoted(key)} IS NULL")
-    if empty and empty[0]:
-        raise InvalidValue(
-            what=f"{empty[0]} rows have no {key}",
-            where=f"{where}, column {key}",
-            remedy="Give every row a key.",
-        )
+def _unread(project: Project, names: Iterable[str], columns: tuple[CanonicalColumn, ...]) -> tuple[str, ...]:
+    """Raw columns that nothing reads and nothing explains: no leak, no attribute with a history."""
+    dated = {setting.of or name for name, setting in project.attributes.items() if setting.history}
+    known = {column.name for column in columns} | set(project.leaks) | dated
+    return tuple(name for name in names if name not in known)

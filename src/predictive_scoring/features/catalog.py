@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Set
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 
@@ -13,12 +15,16 @@ from predictive_scoring.errors import InvalidSetting
 from predictive_scoring.features.definitions import (
     AttributeFeature,
     EventFeature,
+    Feature,
     FeatureView,
     expand,
     features_of,
 )
+from predictive_scoring.features.filters import EventFilter
+from predictive_scoring.features.transforms import shipped_transforms
 from predictive_scoring.schema import LEAD_CREATED
-from predictive_scoring.settings import FeatureEntry, FeatureViewSettings, Project
+from predictive_scoring.settings import AttributeSettings, FeatureEntry, FeatureViewSettings, Project
+from predictive_scoring.timeline import WEEKDAYS
 
 
 class CatalogDocument(RootModel[dict[str, tuple[FeatureEntry, ...]]]):
@@ -40,21 +46,11 @@ def _view(name: str, entries: tuple[FeatureEntry, ...]) -> FeatureView:
 def views_of(project: Project) -> tuple[FeatureView, ...]:
     """The project's attributes as view `profile`, then every view that it lists.
 
-    A shipped view keeps only features whose event types and columns the project declares; a view of the
-    project's own must not read anything undeclared. Raises InvalidSetting."""
+    A shipped view keeps only features whose event types and properties the project declares (of several
+    event types under one alias, those that are declared); a view of the project's own must not read anything
+    undeclared. What the project excludes is excluded everywhere. Raises InvalidSetting."""
     profile = FeatureView(
-        "profile",
-        tuple(
-            AttributeFeature(
-                name,
-                setting.type,
-                setting.label,
-                setting.concept or setting.label,
-                setting.group,
-                setting.direction,
-            )
-            for name, setting in project.attributes.items()
-        ),
+        "profile", tuple(_attribute(name, setting) for name, setting in project.attributes.items())
     )
     chosen = [profile, *(_chosen(entry, project) for entry in project.feature_views)]
     views = tuple(view for view in chosen if view.features)
@@ -65,6 +61,49 @@ def views_of(project: Project) -> tuple[FeatureView, ...]:
             remedy="List attributes, or feature views such as visits, email, pricing.",
         )
     return views
+
+
+def _attribute(name: str, setting: AttributeSettings) -> AttributeFeature:
+    transform = None
+    if setting.transform is not None:
+        transform = shipped_transforms().get(setting.transform)
+        where = f"attributes.{name}"
+        if transform is None:
+            near = difflib.get_close_matches(setting.transform, shipped_transforms(), n=1)
+            raise InvalidSetting(
+                what=f"unknown transform {setting.transform!r}",
+                where=where,
+                remedy=(f"Did you mean {near[0]!r}? " if near else "")
+                + f"Shipped: {', '.join(shipped_transforms())}.",
+            )
+        if transform.kind != setting.type:
+            raise InvalidSetting(
+                what=f"the transform {transform.name!r} gives a {transform.kind}, not a {setting.type}",
+                where=where,
+                remedy=f"Write type: {transform.kind}.",
+            )
+    return AttributeFeature(
+        name,
+        setting.type,
+        setting.label,
+        setting.concept or setting.label,
+        setting.group,
+        setting.direction,
+        setting.history,
+        setting.of,
+        transform,
+    )
+
+
+def _exclusions(feature: EventFeature, project: Project) -> EventFeature:
+    """The feature without the events that the project excludes, of the types that it reads."""
+    excluded = tuple(
+        EventFilter(column, values, drop=True, events=(name,) if len(feature.event_types) > 1 else ())
+        for name in sorted(feature.event_types)
+        if name in project.events
+        for column, values in project.events[name].exclude.items()
+    )
+    return replace(feature, exclude=excluded) if excluded else feature
 
 
 def _chosen(entry: str | FeatureViewSettings, project: Project) -> FeatureView:
@@ -78,12 +117,11 @@ def _chosen(entry: str | FeatureViewSettings, project: Project) -> FeatureView:
                 where="feature_views",
                 remedy=(f"Did you mean {near[0]!r}? " if near else "") + f"Shipped: {', '.join(shipped)}.",
             )
+        fitting = (_fitting(feature, declared) for feature in shipped[entry].features)
         kept = tuple(
-            feature
-            for feature in shipped[entry].features
-            if isinstance(feature, EventFeature)
-            and feature.event_types <= declared
-            and _readable(feature, project)
+            _exclusions(feature, project)
+            for feature in fitting
+            if feature is not None and not _unreadable(feature, project)
         )
         return FeatureView(entry, kept)
     view = _view(entry.name, entry.features)
@@ -97,24 +135,54 @@ def _chosen(entry: str | FeatureViewSettings, project: Project) -> FeatureView:
                 where=f"feature_views, {entry.name}",
                 remedy=f"Declare it under `events`. Declared: {', '.join(sorted(declared))}.",
             )
-        if feature.column is not None and feature.column not in project.event_properties:
+        wrong = _unreadable(feature, project)
+        if wrong is not None:
             raise InvalidSetting(
-                what=f"feature {feature.label!r} reads the undeclared event property {feature.column!r}",
+                what=f"feature {feature.label!r} {wrong[0]}",
                 where=f"feature_views, {entry.name}",
-                remedy="Declare it under `event_properties` as number or category.",
+                remedy=wrong[1],
             )
-        if not _readable(feature, project):
-            raise InvalidSetting(
-                what=f"feature {feature.label!r} takes the {feature.aggregate} of {feature.column!r}, a category",
-                where=f"feature_views, {entry.name}",
-                remedy="Declare the property as number, or use distinct or latest.",
-            )
-    return view
+    return FeatureView(
+        entry.name,
+        tuple(
+            _exclusions(feature, project) if isinstance(feature, EventFeature) else feature
+            for feature in view.features
+        ),
+    )
 
 
-def _readable(feature: EventFeature, project: Project) -> bool:
-    """Whether the project declares the property that the feature reads, and as a number where it adds."""
-    if feature.column is None:
-        return True
-    declared = project.event_properties.get(feature.column)
-    return declared == "number" or (declared == "category" and feature.aggregate in ("distinct", "latest"))
+def _fitting(feature: Feature, declared: Set[str]) -> EventFeature | None:
+    """The shipped feature over the declared ones of its event types; None if too few are declared."""
+    if not isinstance(feature, EventFeature):
+        return None
+    if feature.event_types <= declared:
+        return feature
+    events = tuple(name for name in feature.events if name in declared)
+    if feature.alias is None or not events or not set(feature.numerator) <= declared:
+        return None
+    return replace(feature, events=events)
+
+
+def _unreadable(feature: EventFeature, project: Project) -> tuple[str, str] | None:
+    """(what is wrong, what to do) about the properties that the feature reads, or None."""
+    for name in sorted(feature.properties):
+        if name not in project.event_properties:
+            return (
+                f"reads the undeclared event property {name!r}",
+                "Declare it under `event_properties` as number or category.",
+            )
+    column = feature.column
+    adds = feature.aggregate not in ("distinct", "repeat", "latest")
+    if column is not None and adds and project.event_properties[column] == "category":
+        return (
+            f"takes the {feature.aggregate} of {column!r}, a category",
+            "Declare the property as number, or use distinct, repeat or latest.",
+        )
+    for one in feature.where:
+        kind = "number" if one.column == "hour" else project.event_properties.get(one.column, "category")
+        if one.is_range != (kind == "number"):
+            wanted = "a range: {min: …, max: …}" if kind == "number" else "a list of texts"
+            return (f"filters {one.column!r}, a {kind}", f"Write {wanted}.")
+        if one.column == "weekday" and not set(one.values) <= set(WEEKDAYS):
+            return (f"filters weekdays {', '.join(one.values)}", f"Days are called {', '.join(WEEKDAYS)}.")
+    return None

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from predictive_scoring.errors import InvalidSetting
-from predictive_scoring.features.aggregates import AGGREGATES, Aggregate, Reading
+from predictive_scoring.errors import InvalidSetting, InvalidValue
+from predictive_scoring.features.aggregates import AGGREGATES, Aggregate, Reading, Value
+from predictive_scoring.features.filters import EventFilter
+from predictive_scoring.features.transforms import Transform
+from predictive_scoring.features.transforms import from_document as read_transform
 from predictive_scoring.schema import Direction, Group
 from predictive_scoring.timeline import format_duration, spoken_duration
 
@@ -23,11 +26,16 @@ from predictive_scoring.timeline import format_duration, spoken_duration
 class EventFeature:
     """An aggregate over a lead's events of the given types before the cutoff.
 
-    `window` and `half_life` are in seconds. `concept` names what several features share ("pricing
-    interest"): reasons are told per concept. `said` is a verb phrase for reasons ("Viewed the pricing
-    page"), `none` the subject of a reason about nothing ("activity": "No activity"). `direction` forbids
-    the model to learn the opposite: a value that `raises` never lowers a score. `numerator` are the
-    success events of a rate, `events` then the trials."""
+    `window` and `half_life` are in seconds. `where` keeps only the events that pass every filter; for a
+    `share` it says instead which events count as hits. `numerator` are the success events of a rate
+    (`events` then the trials) or the event types that a share counts (`events` then all of them). `prior`
+    is the rate expected before any event, None for "the overall rate, learned at training". `exclude` are
+    the project's filters against events that were no act of a person.
+
+    `concept` names what several features share ("pricing interest"): reasons are told per concept. `said`
+    is a verb phrase for reasons ("Viewed the pricing page"), `none` the subject of a reason about nothing
+    ("activity": "No activity"). `direction` forbids the model to learn the opposite: a value that `raises`
+    never lowers a score."""
 
     aggregate: str
     events: tuple[str, ...]
@@ -37,58 +45,79 @@ class EventFeature:
     window: int | None = None
     column: str | None = None
     half_life: int | None = None
+    where: tuple[EventFilter, ...] = ()
     numerator: tuple[str, ...] = ()
-    prior: float = 0.0
+    prior: float | None = 0.0
     strength: float = 0.0
+    exclude: tuple[EventFilter, ...] = ()
     alias: str | None = None
     said: str | None = None
     none: str | None = None
     direction: Direction | None = None
 
     def __post_init__(self) -> None:
-        where = f"feature {self.label!r}"
-        definition = AGGREGATES.get(self.aggregate)
-        if definition is None:
-            raise InvalidSetting(
-                what=f"unknown aggregate {self.aggregate!r}",
-                where=where,
-                remedy=f"Choose one of {', '.join(sorted(AGGREGATES))}.",
-            )
-        if not self.events:
-            raise InvalidSetting(what="no event types", where=where, remedy="List at least one event type.")
-        if definition.needs_column != (self.column is not None):
-            need = "needs" if definition.needs_column else "takes no"
-            raise InvalidSetting(
-                what=f"{self.aggregate} {need} column", where=where, remedy="Correct the key `column`."
-            )
-        if self.direction is not None and self.kind != "number":
-            raise InvalidSetting(
-                what=f"{self.aggregate} answers a category, which has no more and less",
-                where=where,
-                remedy="Remove `direction`: it is for numbers.",
-            )
-        if self.aggregate == "trend" and self.window is None:
-            raise InvalidSetting(
-                what="trend needs a window", where=where, remedy="Add for example window: 14d."
-            )
-        if (self.aggregate == "decayed") != (self.half_life is not None):
-            raise InvalidSetting(
-                what="half_life belongs to the aggregate `decayed`, which needs it",
-                where=where,
-                remedy="Add or remove half_life, for example half_life: 30d.",
-            )
-        if (self.aggregate == "rate") != bool(self.numerator):
-            raise InvalidSetting(
-                what="numerator belongs to the aggregate `rate`, which needs it",
-                where=where,
-                remedy="Add or remove numerator, for example numerator: [email_click].",
-            )
-        if self.aggregate == "rate" and (set(self.numerator) & set(self.events) or self.strength <= 0):
-            raise InvalidSetting(
-                what="a rate counts trials and successes apart and smooths with a positive strength",
-                where=where,
-                remedy="Name trials under `events`, successes under `numerator`, and set strength: 5.",
-            )
+        for broken, what, remedy in self._mistakes():
+            if broken:
+                raise InvalidSetting(what=what, where=f"feature {self.label!r}", remedy=remedy)
+
+    def _mistakes(self) -> Iterator[tuple[bool, str, str]]:
+        """(whether it is made, what is wrong, what to do) for every mistake a definition can have."""
+        known = self.aggregate in AGGREGATES
+        names = ", ".join(sorted(AGGREGATES))
+        yield not known, f"unknown aggregate {self.aggregate!r}", f"Choose one of {names}."
+        yield not self.events, "no event types", "List at least one event type."
+        needs = known and self.definition.needs_column
+        yield (
+            known and needs != (self.column is not None),
+            f"{self.aggregate} {'needs' if needs else 'takes no'} column",
+            "Correct the key `column`.",
+        )
+        yield (
+            self.direction is not None and self.kind != "number",
+            f"{self.aggregate} answers a category, which has no more and less",
+            "Remove `direction`: it is for numbers.",
+        )
+        yield (
+            self.aggregate == "trend" and self.window is None,
+            "trend needs a window",
+            "Add for example window: 14d.",
+        )
+        yield (
+            (self.aggregate == "decayed") != (self.half_life is not None),
+            "half_life belongs to the aggregate `decayed`, which needs it",
+            "Add or remove half_life, for example half_life: 30d.",
+        )
+        counts_hits = self.aggregate in ("rate", "share")
+        yield (
+            bool(self.numerator) and not counts_hits,
+            "numerator belongs to the aggregates `rate` and `share`",
+            "Remove numerator, or use the aggregate `rate`.",
+        )
+        yield (
+            self.aggregate == "rate" and not self.numerator,
+            "a rate needs a numerator: the events that count as success",
+            "Add for example numerator: [email_click].",
+        )
+        yield (
+            self.aggregate == "rate" and bool(set(self.numerator) & set(self.events) or self.strength <= 0),
+            "a rate counts trials and successes apart and smooths with a positive strength",
+            "Name trials under `events`, successes under `numerator`, and set strength: 5.",
+        )
+        yield (
+            self.aggregate != "rate" and (self.prior != 0.0 or self.strength != 0.0),
+            "prior and strength belong to the aggregate `rate`",
+            "Remove them.",
+        )
+        yield (
+            self.aggregate == "share" and not (self.numerator or self.where),
+            "a share needs to know which events it counts",
+            "Add numerator: [event types] or where: {property: [values]}.",
+        )
+        yield (
+            self.aggregate == "share" and not set(self.numerator) <= set(self.events),
+            "a share counts some of its own events",
+            "Name all event types under `events`, and those that count also under `numerator`.",
+        )
 
     @property
     def definition(self) -> Aggregate:
@@ -101,12 +130,28 @@ class EventFeature:
 
     @property
     def reading(self) -> Reading:
-        return Reading(self.window, self.half_life, self.numerator, self.prior, self.strength)
+        return Reading(self.window, self.half_life, self.prior or 0.0, self.strength)
 
     @property
     def event_types(self) -> frozenset[str]:
         """Every event type it looks at."""
         return frozenset((*self.events, *self.numerator))
+
+    @property
+    def filters(self) -> tuple[EventFilter, ...]:
+        """What every seen event passes. The `where` of a share marks hits instead."""
+        return self.exclude if self.aggregate == "share" else (*self.where, *self.exclude)
+
+    @property
+    def conditions(self) -> tuple[EventFilter, ...]:
+        """Every filter it has, whatever for."""
+        return (*self.where, *self.exclude)
+
+    @property
+    def properties(self) -> frozenset[str]:
+        """Every event property it reads."""
+        filtered = {one.property_read for one in self.conditions}
+        return frozenset(name for name in (self.column, *filtered) if name is not None)
 
     @property
     def lookback(self) -> int | None:
@@ -116,24 +161,27 @@ class EventFeature:
     @property
     def name(self) -> str:
         subject = self.alias or "_or_".join(self.events)
-        if self.aggregate == "days_since":
-            stem = f"days_since_{subject}"
-        elif self.aggregate == "ever":
-            stem = f"ever_{subject}"
+        filtered = "_and_".join(one.name for one in self.where)
+        if self.aggregate == "share":
+            parts = ["_or_".join(self.numerator), "share_of" if self.numerator else "", subject]
+            parts += ["" if self.numerator else "share", filtered]
         elif self.aggregate == "rate":
-            stem = f"{'_or_'.join(self.numerator)}_rate_per_{subject}"
+            parts = ["_or_".join(self.numerator), "rate_per", subject, filtered]
+        elif self.aggregate in ("days_since", "days_since_first", "ever"):
+            parts = [self.aggregate, subject, filtered]
         elif self.aggregate == "decayed":
-            stem = f"{subject}_decayed_half_life_{format_duration(self.half_life or 0)}"
-        elif self.aggregate in ("sum", "mean", "max", "latest", "distinct"):
-            stem = f"{subject}_{self.column}_{self.aggregate}"
+            parts = [subject, filtered, "decayed_half_life", format_duration(self.half_life or 0)]
         else:
-            stem = f"{subject}_{self.aggregate}"
-        return stem if self.window is None else f"{stem}_{format_duration(self.window)}"
+            parts = [subject, filtered, self.column or "", self.aggregate]
+        parts.append("" if self.window is None else format_duration(self.window))
+        return "_".join(part for part in parts if part)
 
 
 @dataclass(frozen=True)
 class AttributeFeature:
-    """A lead attribute that may be read at any cutoff, because the project declares it immutable."""
+    """A lead attribute: one that never changes, or (`history`) its latest value known before the cutoff.
+
+    `of` is the raw attribute (default: its own name) that `transform` turns into a normal form."""
 
     attribute: str
     kind: str
@@ -141,10 +189,38 @@ class AttributeFeature:
     concept: str
     group: Group = "fit"
     direction: Direction | None = None
+    history: bool = False
+    of: str | None = None
+    transform: Transform | None = None
 
     @property
     def name(self) -> str:
         return self.attribute
+
+    @property
+    def raw(self) -> str:
+        """The attribute that is read."""
+        return self.of or self.attribute
+
+    def read(self, value: object) -> Value:
+        """The feature's value from the raw one; None, NaN and the empty text of a cleared attribute are
+        missing. Raises InvalidValue for a number that is none."""
+        if value is None or value != value or (self.history and value == ""):
+            return None
+        if self.transform is not None:
+            return self.transform(value)
+        if self.kind != "number":
+            # Booleans are spelled as every engine spells them.
+            return str(value).lower() if isinstance(value, bool) else str(value)
+        try:
+            number = float(value)  # type: ignore[arg-type]  # refused below
+        except (TypeError, ValueError) as refused:
+            raise InvalidValue(
+                what=f"{value!r} is not a number",
+                where=f"attribute {self.raw}",
+                remedy="Correct the value, or declare the attribute as a category.",
+            ) from refused
+        return None if number != number else number
 
 
 Feature = EventFeature | AttributeFeature
@@ -194,8 +270,9 @@ def expand(entry: Mapping[str, Any]) -> tuple[EventFeature, ...]:
             window=window,
             column=entry.get("column"),
             half_life=half_life,
+            where=tuple(_filter(column, kept) for column, kept in (entry.get("where") or {}).items()),
             numerator=tuple(entry.get("numerator") or ()),
-            prior=float(entry.get("prior") or 0.0),
+            prior=None if entry.get("prior") == "overall" else float(entry.get("prior") or 0.0),
             strength=float(entry.get("strength") or 0.0),
             alias=entry.get("alias"),
             said=entry.get("said"),
@@ -207,6 +284,12 @@ def expand(entry: Mapping[str, Any]) -> tuple[EventFeature, ...]:
     )
 
 
+def _filter(column: str, kept: Any) -> EventFilter:
+    if isinstance(kept, Mapping):
+        return EventFilter(column, low=kept.get("min"), high=kept.get("max"))
+    return EventFilter(column, values=tuple(kept))
+
+
 def to_document(views: Iterable[FeatureView]) -> list[dict[str, Any]]:
     """The views as plain data, for the bundle; `from_document` reads it back to equal views."""
     return [
@@ -216,16 +299,21 @@ def to_document(views: Iterable[FeatureView]) -> list[dict[str, Any]]:
                 {
                     "type": "event" if isinstance(feature, EventFeature) else "attribute",
                     "name": feature.name,
-                    **{
-                        key: list(value) if isinstance(value, tuple) else value
-                        for key, value in vars(feature).items()
-                    },
+                    **{key: _plain(value) for key, value in vars(feature).items()},
                 }
                 for feature in view.features
             ],
         }
         for view in views
     ]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, EventFilter):
+        return {key: _plain(one) for key, one in vars(value).items()}
+    return value.to_document() if isinstance(value, Transform) else value
 
 
 def from_document(document: Iterable[Mapping[str, Any]]) -> tuple[FeatureView, ...]:
@@ -238,11 +326,21 @@ def from_document(document: Iterable[Mapping[str, Any]]) -> tuple[FeatureView, .
 
 def _feature(entry: Mapping[str, Any]) -> Feature:
     fields: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in entry.items()
-        if key not in ("type", "name")
+        key: _tupled(value) for key, value in entry.items() if key not in ("type", "name")
     }
-    return EventFeature(**fields) if entry["type"] == "event" else AttributeFeature(**fields)
+    if entry["type"] == "event":
+        for key in ("where", "exclude"):
+            fields[key] = tuple(
+                EventFilter(**{name: _tupled(value) for name, value in one.items()}) for one in fields[key]
+            )
+        return EventFeature(**fields)
+    if fields["transform"] is not None:
+        fields["transform"] = read_transform(fields["transform"])
+    return AttributeFeature(**fields)
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def fingerprint(views: Iterable[FeatureView]) -> str:

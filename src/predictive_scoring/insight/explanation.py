@@ -194,10 +194,12 @@ def _measured(feature: EventFeature, value: Value) -> str:
     number = float(value) if isinstance(value, (int, float)) else None
     if number is None:
         return _brief(str(value))
-    if feature.column and feature.column.endswith("_seconds"):
-        return f"{number / 60:.0f} minutes" if number >= 90 else f"{number:.0f} seconds"
-    if feature.aggregate == "rate":
+    if feature.aggregate in ("rate", "share", "repeat"):
         return f"{100 * number:.0f} %"
+    if feature.aggregate in ("days_since", "days_since_first", "gap"):
+        return f"{number:.0f} day{'' if round(number) == 1 else 's'}"
+    if feature.column and feature.column.endswith("_seconds") and feature.aggregate in ("sum", "mean", "max"):
+        return f"{number / 60:.0f} minutes" if number >= 90 else f"{number:.0f} seconds"
     if feature.aggregate == "trend":
         return "rising" if number > 0.1 else "falling" if number < -0.1 else "steady"
     return _spoken(number)

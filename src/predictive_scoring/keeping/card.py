@@ -28,6 +28,12 @@ def model_card(scoring: ScoringModel, data_hash: str) -> str:
         )
     )
     leaks = "\n".join(f"- `{name}`: {why}" for name, why in project.leaks.items()) or "None declared."
+    # Bundles made before there was a screen do not have it.
+    waived = "\n".join(
+        f"- {leak['code']} `{leak['feature']}` {leak['reason']}: {'; '.join(leak['evidence'])}. "
+        f"Waived: {leak['waiver']}"
+        for leak in scoring.metrics.get("leak_screen", {}).get("waived", ())
+    )
     return f"""# {project.name}
 
 {project.description or "No description."}
@@ -46,6 +52,10 @@ Data hash `{data_hash[:16]}`, {len(scoring.features)} features, time-ordered per
 Columns declared as leaks and never read:
 
 {leaks}
+
+Suspected leaks that were read all the same, each waived by the project file with a reason:
+
+{waived or "None."}
 
 ## Quality on the test period (the newest, unseen in training)
 

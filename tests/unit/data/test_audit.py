@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predictive_scoring.data.audit import audit, audit_project, readiness
+from predictive_scoring.data.audit import audit_project, data_findings
 from predictive_scoring.data.leak_screen import suspicious_word
 from predictive_scoring.data.simulator import SimulationConfig, World, simulate
 from predictive_scoring.data.sources import ProjectFile, Tables, open_tables
@@ -104,24 +104,29 @@ def snapshot(folder: Path, frame: pd.DataFrame) -> Tables:
 
 def codes(tables: Tables) -> dict[str, str]:
     """Severity by code of everything but information."""
-    return {finding.code: finding.severity for finding in audit(tables) if finding.severity != "info"}
+    return {
+        finding.code: finding.severity
+        for finding in audit_project(tables).findings
+        if finding.severity != "info"
+    }
 
 
 def found(tables: Tables, code: str, **named: object):
-    chosen = [finding for finding in audit(tables, **named) if finding.code == code]
+    chosen = [finding for finding in data_findings(tables, **named) if finding.code == code]
     assert len(chosen) == 1, chosen
     return chosen[0]
 
 
 def test_a_sound_world_has_no_warning_and_is_ready(tmp_path: Path, world: World) -> None:
     tables = opened(tmp_path, world)
-    findings = audit(tables)
+    report = audit_project(tables)
+    findings = report.findings
     assert {finding.code for finding in findings} == {"PS113", "PS120"}
+    assert set(data_findings(tables)) == set(findings)
     assert "never_seen" in found(tables, "PS113").what
     assert "industry" in next(f for f in findings if f.code == "PS120" and f.where == "sources.leads").what
-    report = readiness(findings, tables)
     assert report.ready_to_train
-    assert report == audit_project(tables)
+    assert report.exit_code == 0
     assert report.summary.startswith("900 leads, ")
     document = json.loads(json.dumps(report.to_document()))
     assert document["leads"] == 900
@@ -166,7 +171,7 @@ def test_an_event_at_the_second_of_creation_or_of_the_end_is_sound(tmp_path: Pat
 def test_strangers_are_counted(tmp_path: Path, world: World) -> None:
     events, touches = world.events.copy(), world.touches.copy()
     events.loc[:6, "lead_id"] = "L-nobody"
-    events.loc[7, "lead_id"] = None
+    events.loc[7, "lead_id"] = "L-nobody-else"
     touches.loc[:1, "lead_id"] = "L-nobody"
     tables = opened(tmp_path, world, events=events, touches=touches, undeclared=("webinar_attend", "call"))
     assert found(tables, "PS111").count == 8
@@ -175,7 +180,7 @@ def test_strangers_are_counted(tmp_path: Path, world: World) -> None:
     assert "webinar_attend (" in undeclared.what
     assert undeclared.count == int(events["event_type"].isin(["webinar_attend", "call"]).sum())
     known = set(world.touches["action_id"])
-    assert not [finding for finding in audit(tables, actions=known) if finding.code == "PS127"]
+    assert not [finding for finding in data_findings(tables, actions=known) if finding.code == "PS127"]
     gone = touches["action_id"].iloc[0]
     strange = found(tables, "PS127", actions=known - {gone})
     assert strange.count == int((touches["action_id"] == gone).sum())
@@ -189,12 +194,13 @@ def test_the_reserved_event_type_is_named(tmp_path: Path, world: World) -> None:
 
 def test_a_conversion_that_never_occurs_is_an_error(tmp_path: Path, world: World) -> None:
     tables = opened(tmp_path, world, conversion="contract_signed")
-    findings = audit(tables)
+    report = audit_project(tables)
+    findings = report.findings
     assert findings[0].code == "PS101"
     assert findings[0].severity == "error"
     assert "page_view" in findings[0].remedy
-    report = readiness(findings, tables)
     assert not report.ready_to_train
+    assert report.exit_code == 2
     assert report.examples == {}
     assert [finding.code for finding in report.findings].count("PS101") == 1
 
@@ -208,11 +214,11 @@ def test_too_few_conversions_are_an_error_with_a_way_out(tmp_path: Path, world: 
         assert few.remedy
 
 
-def test_readiness_tells_what_observe_refused(tmp_path: Path, world: World) -> None:
+def test_no_matured_example_is_an_error(tmp_path: Path, world: World) -> None:
     tables = opened(tmp_path, world, until="2025-03-10T00:00:00Z")
-    report = readiness((), tables)
-    assert not report.ready_to_train
-    assert [finding.code for finding in report.findings] == ["PS103"]
+    report = audit_project(tables)
+    assert report.exit_code == 2
+    assert [finding.code for finding in report.findings if finding.severity == "error"] == ["PS103"]
 
 
 def test_empty_constant_and_endless_columns_are_named(tmp_path: Path, world: World) -> None:
@@ -260,23 +266,6 @@ def test_names_that_only_look_alike(name: str) -> None:
     assert suspicious_word(name) is None
 
 
-def test_planted_leaks_are_named_and_honest_columns_are_not(tmp_path: Path) -> None:
-    seen = simulate(
-        SimulationConfig(seed=5, leads=2500, days=400, leaks=("near_pure_level", "suspicious_name"))
-    )
-    extra = "\n".join(
-        f"  {name}: {{type: category, label: {name}, immutable: true}}"
-        for name in ("lead_quality", "last_notable_activity", "industry", "source")
-    )
-    tables = opened(tmp_path, seen, attributes=extra, until="2026-02-05T00:00:00Z")
-    named = {(finding.code, finding.where) for finding in audit(tables) if finding.code in ("PS130", "PS131")}
-    assert named == {
-        ("PS130", "attributes.lead_quality"),
-        ("PS131", "attributes.lead_quality"),
-        ("PS131", "attributes.last_notable_activity"),
-    }
-
-
 def test_the_screen_is_relative_to_the_base_rate(tmp_path: Path) -> None:
     rng = np.random.default_rng(20261121)
     n = 8000
@@ -293,9 +282,9 @@ def test_the_screen_is_relative_to_the_base_rate(tmp_path: Path) -> None:
         }
     )
     tables = snapshot(tmp_path, frame)
-    named = {finding.where for finding in audit(tables) if finding.code == "PS130"}
+    named = {finding.where for finding in audit_project(tables).findings if finding.code == "PS130"}
     assert named == {"attributes.amount", "attributes.never", "attributes.empty_unless_won"}
-    assert any(finding.code == "PS124" for finding in audit(tables))
+    assert any(finding.code == "PS124" for finding in audit_project(tables).findings)
 
 
 def test_unique_texts_do_not_look_like_a_leak(tmp_path: Path) -> None:
@@ -310,6 +299,6 @@ def test_unique_texts_do_not_look_like_a_leak(tmp_path: Path) -> None:
 def test_page_values_is_found_unaided(tmp_path: Path) -> None:
     frame = pd.read_csv(data_folder("online_shoppers_uci") / "online_shoppers_intention.csv")
     tables = snapshot(tmp_path, frame.assign(won=frame.pop("Revenue").astype(int)))
-    leaking = [finding for finding in audit(tables) if finding.code == "PS130"]
+    leaking = [finding for finding in audit_project(tables).findings if finding.code == "PS130"]
     assert [finding.where for finding in leaking] == ["attributes.PageValues"]
     assert "AUC 0.9" in leaking[0].what

@@ -18,6 +18,7 @@ from predictive_scoring.data.dataset import (
     event_types,
     feature_frame,
 )
+from predictive_scoring.data.engines import Duckdb
 from predictive_scoring.data.sources import Tables
 from predictive_scoring.features.catalog import views_of
 from predictive_scoring.features.online import feature_values
@@ -85,7 +86,9 @@ def small_tables() -> Tables:
     connection = ibis.duckdb.connect()
     touches = pd.DataFrame({name: [] for name in ("touch_id", "lead_id", "action_id", "channel", "occurred")})
     until = START + 270 * DAY
-    return Tables(PROJECT, connection, leads, connection.create_table("events", events), touches, until)
+    return Tables(
+        PROJECT, Duckdb(connection), leads, connection.create_table("events", events), touches, until
+    )
 
 
 @pytest.fixture(scope="module")

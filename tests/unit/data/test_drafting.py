@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from predictive_scoring.data.audit import audit, readiness
+from predictive_scoring.data.audit import audit_project
 from predictive_scoring.data.drafting import Draft, draft_project
 from predictive_scoring.data.guesses import event_label, plain, scalar, shipped_type
 from predictive_scoring.data.simulator import SimulationConfig, World, simulate
@@ -59,15 +59,15 @@ def test_online_shoppers_as_it_is(tmp_path: Path) -> None:
     source = data_file("online_shoppers_uci/online_shoppers_intention.csv")
     draft, project, tables = drafted(tmp_path, source)
     assert (project.conversion.column, project.conversion.positive) == ("Revenue", "TRUE")
-    assert project.attributes["PageValues"].type == "number"
+    assert "AUC 0.8" in project.leaks["PageValues"]
     assert project.attributes["Browser"].type == "category"  # a code, not a quantity
     assert "Placeholder" in draft.text
     assert project.observed_until == TODAY
-    findings = audit(tables)
-    assert [finding.where for finding in findings if finding.code == "PS130"] == ["attributes.PageValues"]
-    report = readiness(findings, tables)
+    report = audit_project(tables)
     assert report.ready_to_train
-    assert report.conversions == 1908
+    assert any("PageValues" in finding.what for finding in report.findings)
+    assert any("PageValues" in note and "AUC" in note for note in draft.notes)
+    assert project.attributes["Month"].type == "category"
 
 
 @pytest.mark.data
@@ -96,7 +96,20 @@ def test_canonical_log_is_read_as_it_is(tmp_path: Path, world: World) -> None:
         assert source is not None
         assert source.path is not None
     assert project.conversion.event == "opportunity_created"
-    assert set(project.attributes) == {"title", "industry", "company_size", "country", "source"}
+    assert set(project.attributes) == {
+        "seniority",
+        "department",
+        "industry",
+        "company_size",
+        "country",
+        "source",
+    }
+    assert (project.attributes["seniority"].of, project.attributes["seniority"].transform) == (
+        "title",
+        "seniority",
+    )
+    assert project.attributes["country"].transform == "country"
+    assert project.attributes["company_size"].transform is None  # numbers need no normal form
     assert all(attribute.immutable for attribute in project.attributes.values())
     assert list(project.leaks) == ["last_notable_activity"]
     assert project.contact.consent == {"email": "consent_email", "phone": "consent_phone"}
@@ -110,7 +123,7 @@ def test_canonical_log_is_read_as_it_is(tmp_path: Path, world: World) -> None:
     assert project.events["pricing_view"].stage == "decision"
     assert project.events["opportunity_created"].stage is None
     assert project.observed_until == int(world.events["occurred_at"].max().timestamp())
-    assert readiness(audit(tables), tables).ready_to_train
+    assert audit_project(tables).ready_to_train
     assert len(tables.touches) == len(world.touches)
     assert draft.text.count("Check") >= 5
 
@@ -155,7 +168,7 @@ def test_foreign_names_are_renamed_by_queries(tmp_path: Path, world: World) -> N
     names = {feature.name for feature in features_of(views_of(project))}
     assert {"page_view_count_30d", "email_open_count_30d", "bob_s_call_count_90d"} <= names
     assert not any("closed_won" in name for name in names)
-    assert readiness(audit(tables), tables).ready_to_train
+    assert audit_project(tables).ready_to_train
 
 
 def test_the_conversion_of_a_log_can_be_named(tmp_path: Path, world: World) -> None:
@@ -221,11 +234,11 @@ def test_odd_names_and_values_survive(tmp_path: Path) -> None:
         tmp_path,
         **{
             "no": range(40),
-            'a "b": c, #d': ["x: y", "z"] * 20,
+            'a "b": c, #d': ["x: y", "x: y", "z", "z"] * 10,
             "y": ["-", "on"] * 20,
             "outcome": ["off", "on"] * 20,
         },
-        null=[1.5, 2.5] * 20,
+        null=[1.5, 1.5, 2.5, 2.5] * 10,
         created=[1, 2, 3, 4] * 10,
     )
     draft, project, tables = drafted(tmp_path, path)
@@ -271,3 +284,93 @@ def test_small_guesses() -> None:
     assert event_label("quote_sent") == ("Quote sent", "decision")
     for text in ("yes", "a: b", "NA", "", "null", "x y", "12", "ä"):
         assert parse_yaml(f"key: {scalar(text)}", "x").value["key"] == text
+
+
+def test_a_history_of_attributes_is_read_as_changes(tmp_path: Path, world: World) -> None:
+    """Also under other names, and what only the history knows becomes an attribute too."""
+    leads = world.leads.drop(columns=["title", "industry"])
+    changes = world.attribute_changes.rename(
+        columns={
+            "lead_id": "contact_id",
+            "attribute": "field",
+            "value": "new_value",
+            "occurred_at": "changed_at",
+        }
+    )
+    changes = changes.drop(columns=[name for name in ("known_at",) if name in changes])
+    leads.to_parquet(tmp_path / "leads.parquet")
+    world.events.to_parquet(tmp_path / "events.parquet")
+    changes.to_parquet(tmp_path / "audit_trail.parquet")
+    paths = [tmp_path / f"{name}.parquet" for name in ("audit_trail", "events", "leads")]
+    _, project, _ = drafted(tmp_path, *paths)
+    assert project.sources.attribute_changes is not None
+    assert project.sources.touches is None
+    moving = {name for name, attribute in project.attributes.items() if attribute.history}
+    assert {"seniority", "department"} <= moving
+    assert project.attributes["seniority"].of == "title"
+    assert not any(project.attributes[name].immutable for name in moving)
+
+
+def test_free_text_is_read_through_normal_forms_and_addresses_are_no_attributes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    path = rows(
+        tmp_path,
+        email=[f"person{n}@{'gmail.com' if n % 3 else 'acme.com'}" for n in range(300)],
+        job_title=rng.choice(["VP Sales", "Head of Marketing", "Developer", "CEO"], 300),
+        employees=rng.choice(["1-10", "51-200", "5000+"], 300),
+        country=rng.choice(["Germany", "United States", "USA", "FR"], 300),
+        position=rng.choice(["zxqv", "wwkk"], 300),
+        converted=rng.choice(["no", "no", "yes"], 300),
+    )
+    draft, project, _ = drafted(tmp_path, path)
+    read = {
+        name: (attribute.type, attribute.of, attribute.transform)
+        for name, attribute in project.attributes.items()
+    }
+    assert read == {
+        "email_kind": ("category", "email", "email_kind"),
+        "seniority": ("category", "job_title", "seniority"),
+        "department": ("category", "job_title", "department"),
+        "employees": ("number", None, "company_size"),
+        "country": ("category", None, "country"),
+        "position": ("category", None, None),  # named like a title, but nothing in it is recognised as one
+    }
+    assert "personal data" in draft.text
+    assert "person1@" not in draft.text
+
+
+def test_a_column_that_tells_the_outcome_alone_is_set_aside_with_the_evidence(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    converted = rng.random(600) < 0.3
+    path = rows(
+        tmp_path,
+        size=rng.integers(1, 50, 600),
+        discount=np.where(converted, rng.normal(3, 1, 600), rng.normal(0, 1, 600)).round(3),
+        note=np.where(converted, "signed", "open"),
+        converted=np.where(converted, "yes", "no"),
+    )
+    _, project, _ = drafted(tmp_path, path)
+    assert list(project.attributes) == ["size"]
+    assert "AUC 0.9" in project.leaks["discount"]
+    assert "converted" in project.leaks["note"]
+
+
+def test_a_folder_stands_for_its_tables_and_an_unknown_one_is_told_what_was_looked_for(
+    tmp_path: Path, world: World
+) -> None:
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "notes.md").write_text("not a table")
+    with pytest.raises(InvalidSetting, match="holds no table"):
+        drafted(tmp_path, folder)
+    world.leads.to_parquet(folder / "leads.parquet")
+    pd.DataFrame({"colour": ["red", "blue"]}).to_csv(folder / "colours.csv", index=False)
+    with pytest.raises(InvalidSetting, match="looks like events") as refused:
+        drafted(tmp_path, folder)
+    assert "colours.csv: colour" in refused.value.where
+    assert "HubSpot" in refused.value.remedy
+    assert "Lead.csv" in refused.value.remedy
+    world.events.to_parquet(folder / "events.parquet")
+    draft, project, _ = drafted(tmp_path, folder)
+    assert project.conversion.event == "opportunity_created"
+    assert any("colours.csv is not used" in note for note in draft.notes)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from predictive_scoring.data.dataset import feature_frame
+from predictive_scoring.data.feature_frame import feature_frame
 from predictive_scoring.data.sources import Tables, expand_variables, load_project, open_tables
 from predictive_scoring.errors import (
     DuplicateKey,
@@ -28,6 +28,7 @@ from predictive_scoring.errors import (
 )
 from predictive_scoring.features.definitions import EventFeature
 from predictive_scoring.features.online import feature_values
+from predictive_scoring.schema import AttributeChange
 
 LEADS = """\
 lead_id,created_at,title,size,consent,extra
@@ -185,6 +186,107 @@ def test_touches_are_read_oldest_first(folder: Folder) -> None:
         ("a", "mail", epoch(2026, 1, 7)),
         ("b", "call", epoch(2026, 1, 8)),
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind"),
+    [
+        ("a,007,mail,email\na,007,call,phone", DuplicateKey),
+        (",007,mail,email", InvalidValue),
+        ("a,,mail,email", InvalidValue),
+        ("a,007,,email", InvalidValue),
+        ("a,007,mail,", InvalidValue),
+    ],
+)
+def test_touches_without_a_key_of_their_own_are_refused(
+    folder: Folder, rows: str, kind: type[InputError]
+) -> None:
+    lines = [f"{row},2026-01-08T00:00:00Z\n" for row in rows.split("\n")]
+    folder.write("touches.csv", "touch_id,lead_id,action_id,channel,occurred_at\n" + "".join(lines))
+    folder.source("touches", path="touches.csv")
+    assert folder.refused(kind).where.startswith("sources.touches, column ")
+
+
+def test_attributes_with_a_history_come_from_their_changes(folder: Folder) -> None:
+    folder.document["attributes"] = {
+        "title": {"type": "category", "label": "Title", "history": True},
+        "role": {"type": "category", "label": "Role", "history": True, "of": "job", "transform": "seniority"},
+        "level": {
+            "type": "category",
+            "label": "L",
+            "immutable": True,
+            "of": "extra",
+            "transform": "seniority",
+        },
+    }
+    folder.write(
+        "changes.csv",
+        "lead_id,attribute,value,occurred_at,known_at\n"
+        "007,title,CTO,2026-01-05T09:00:00.7Z,\n007,title,,2026-01-07T00:00:00Z,2026-01-09T00:00:00Z\n"
+        "007,job,Head of IT,2026-01-06T00:00:00Z,\n007,size,12,2026-01-06T00:00:00Z,\n",
+    )
+    folder.source("attribute_changes", path="changes.csv")
+    tables = folder.read()
+    lead = tables.lead("007")
+    assert sorted(lead.changes, key=lambda change: change.occurred) == [
+        AttributeChange("title", "CTO", epoch(2026, 1, 5, 9), epoch(2026, 1, 5, 9)),
+        AttributeChange("job", "Head of IT", epoch(2026, 1, 6), epoch(2026, 1, 6)),
+        AttributeChange("title", "", epoch(2026, 1, 7), epoch(2026, 1, 9)),
+    ]
+    # The raw column of a transform is kept; one with a history is neither read from the leads nor missed there.
+    assert lead.attributes == {"extra": "x", "consent": True}
+    assert tables.ignored_columns["leads"] == ("size",)
+    assert tables.lead("é").changes == ()
+
+
+def test_without_a_table_of_changes_there_is_none(folder: Folder) -> None:
+    tables = folder.read()
+    assert tables.attribute_changes is None
+    assert tables.lead("007").changes == ()
+
+
+def test_a_column_that_is_read_in_two_ways_is_refused(folder: Folder) -> None:
+    folder.document["attributes"]["level"] = {
+        "type": "category", "label": "L", "immutable": True, "of": "size", "transform": "seniority"
+    }  # fmt: skip
+    assert "'size'" in folder.refused(InvalidSetting).what
+
+
+@pytest.mark.parametrize("path", ["events", "events/*.parquet", "events/part-?.parquet"])
+def test_several_files_are_one_table(folder: Folder, path: str) -> None:
+    (folder.path / "events").mkdir()
+    for number, lead in enumerate(("007", "é")):
+        folder.parquet(
+            f"events/part-{number}.parquet",
+            event_id=[f"e{number}"],
+            lead_id=[lead],
+            event_type=["won"],
+            occurred_at=pa.array([number], type=pa.timestamp("s", tz="UTC")),
+            topic=["t"],
+            amount=[1.0],
+        )
+    folder.source("events", path=path)
+    tables = folder.read()
+    assert [len(tables.lead(lead).events) for lead in ("007", "é", "L-3")] == [1, 1, 0]
+    folder.source("events", path="events/*.csv")
+    folder.refused(UnreadableFile)
+    folder.source("events", path="nothing/*.parquet")
+    folder.refused(UnreadableFile)
+
+
+@pytest.mark.parametrize(
+    ("source", "engine"),
+    [
+        ({"table": "crm.events"}, "postgres"),
+        ({"sql": "SELECT 1"}, "postgres"),
+        ({"path": "s3a://b/e"}, "spark"),
+    ],
+)
+def test_what_another_engine_reads_in_place_is_refused_with_its_name(
+    folder: Folder, source: dict[str, str], engine: str
+) -> None:
+    folder.document["sources"]["events"] = source
+    assert f"--engine {engine}" in folder.refused(InvalidSetting).remedy
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -397,6 +499,8 @@ CELLS = {
     "a lead twice": ("leads", "é,", "007,", DuplicateKey, "lead_id '007' stands in 2 rows", "column lead_id"),
     "an event twice": ("events", "e2,", "e1,", DuplicateKey, "event_id 'e1' stands in 2 rows", "column event_id"),
     "a lead without id": ("leads", "é,", ",", InvalidValue, "1 rows have no lead_id", "column lead_id"),
+    "an event without lead": ("events", "e3,é", "e3,", InvalidValue, "1 rows have no lead_id", "lead_id, row 3"),
+    "an event without type": ("events", "won", "", InvalidValue, "1 rows have no event_type", "event_type, row 3"),
     "an event without id": ("events", "e2,", ",", InvalidValue, "1 rows have no event_id", "column event_id"),
     "no time at all": ("leads", WHEN, "", InvalidValue, "the time is missing", "row 2"),
     "a word for a time": ("leads", WHEN, "soon", InvalidValue, "'soon' is not a time", "row 2"),

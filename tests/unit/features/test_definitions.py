@@ -20,10 +20,27 @@ from predictive_scoring.features.definitions import (
     from_document,
     to_document,
 )
+from predictive_scoring.features.filters import EventFilter
+from predictive_scoring.features.transforms import shipped_transforms
 from predictive_scoring.timeline import DAY, HOUR
 
+SENIORITY = AttributeFeature(
+    "seniority",
+    "category",
+    "Seniority",
+    "Role",
+    history=True,
+    of="title",
+    transform=shipped_transforms()["seniority"],
+)
+FILTERED = EventFeature(
+    "share", ("page_view",), "Pricing", "Topics",
+    where=(EventFilter("topic", ("pricing",)), EventFilter("pages", low=2.0)),
+    exclude=(EventFilter("opened_by", ("bot",), drop=True, events=("page_view",)),),
+)  # fmt: skip
 VIEWS = (
-    FeatureView("profile", (AttributeFeature("title", "category", "Job title", "Role"),)),
+    FeatureView("profile", (AttributeFeature("title", "category", "Job title", "Role"), SENIORITY)),
+    FeatureView("filtered", (FILTERED,)),
     *catalog().values(),
 )
 
@@ -35,6 +52,9 @@ def feature(aggregate: str = "count", events: tuple[str, ...] = ("page_view",), 
 RATE = feature(
     "rate", ("email_delivered",), numerator=("email_click",), prior=0.05, strength=10.0, window=90 * DAY
 )
+PRICING = EventFilter("topic", ("pricing", "roi"))
+MORNING = EventFilter("hour", low=6, high=11)
+BOUNCED = EventFilter("pages", high=1)
 DECAYED = feature("decayed", half_life=30 * DAY)
 SUM = feature("sum", column="duration_seconds", window=30 * DAY)
 
@@ -53,6 +73,17 @@ SUM = feature("sum", column="duration_seconds", window=30 * DAY)
         (SUM, "page_view_duration_seconds_sum_30d"),
         (RATE, "email_click_rate_per_email_delivered_90d"),
         (DECAYED, "page_view_decayed_half_life_30d"),
+        (feature("days_since_first"), "days_since_first_page_view"),
+        (feature("gap", window=90 * DAY), "page_view_gap_90d"),
+        (feature("repeat", column="topic"), "page_view_topic_repeat"),
+        (feature("share", ("a", "b"), numerator=("a",), window=DAY), "a_share_of_a_or_b_1d"),
+        (
+            feature("share", where=(PRICING, MORNING)),
+            "page_view_share_topic_pricing_or_roi_and_hour_from_6_to_11",
+        ),
+        (feature("count", where=(BOUNCED,), window=DAY), "page_view_pages_up_to_1_count_1d"),
+        (feature("sum", column="amount", where=(PRICING,)), "page_view_topic_pricing_or_roi_amount_sum"),
+        (feature("count", exclude=(replace(PRICING, drop=True),)), "page_view_count"),
     ],
 )
 def test_a_name_is_derived_from_what_is_computed(definition: EventFeature, name: str) -> None:
@@ -72,10 +103,10 @@ def test_every_name_of_the_catalog_is_unique_and_every_label_says_its_window() -
 
 
 def test_two_features_of_one_name_are_refused_wherever_they_stand() -> None:
-    other = replace(SUM, prior=0.5)
+    other = replace(RATE, prior=0.5)
     for views in (
-        [FeatureView("a", (SUM, other))],
-        [FeatureView("a", (SUM,)), FeatureView("b", (other,))],
+        [FeatureView("a", (RATE, other))],
+        [FeatureView("a", (RATE,)), FeatureView("b", (other,))],
         [
             FeatureView("a", (feature("count"),)),
             FeatureView("b", (AttributeFeature("page_view_count", "number", "x", "y"),)),
@@ -104,6 +135,12 @@ COMPUTING: list[tuple[EventFeature | AttributeFeature, dict[str, Any]]] = [
     (RATE, {"prior": 0.06}),
     (RATE, {"strength": 11.0}),
     (SUM, {"alias": "visits"}),
+    (SUM, {"where": (PRICING,)}),
+    (SUM, {"exclude": (PRICING,)}),
+    (replace(SUM, where=(PRICING,)), {"where": (replace(PRICING, values=("pricing",)),)}),
+    (AttributeFeature("seniority", "category", "l", "c", of="title"), {"of": "role"}),
+    (AttributeFeature("seniority", "category", "l", "c"), {"transform": shipped_transforms()["seniority"]}),
+    (AttributeFeature("seniority", "category", "l", "c"), {"history": True}),
     (AttributeFeature("title", "category", "l", "c"), {"attribute": "role"}),
     (AttributeFeature("title", "category", "l", "c"), {"kind": "number"}),
 ]
@@ -138,7 +175,11 @@ def test_leaving_a_feature_out_or_reordering_changes_the_fingerprint() -> None:
         ({"aggregate": "trend"}, "trend needs a window"),
         ({"aggregate": "decayed"}, "half_life belongs to"),
         ({"half_life": DAY}, "half_life belongs to"),
-        ({"aggregate": "rate", "strength": 5.0}, "numerator belongs to"),
+        ({"aggregate": "rate", "strength": 5.0}, "a rate needs a numerator"),
+        ({"strength": 5.0}, "prior and strength belong to"),
+        ({"prior": None}, "prior and strength belong to"),
+        ({"aggregate": "share"}, "a share needs to know"),
+        ({"aggregate": "share", "numerator": ("call",)}, "a share counts some of its own"),
         ({"numerator": ("call",)}, "numerator belongs to"),
         ({"aggregate": "rate", "numerator": ("page_view",), "strength": 5.0}, "a rate counts trials"),
         ({"aggregate": "rate", "numerator": ("call",)}, "a rate counts trials"),
