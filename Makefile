@@ -24,20 +24,20 @@ export UV_PYTHON_DOWNLOADS := never
 # Lists the targets with the comment above each.
 .PHONY: help
 help:
-	@awk '/^# / { text = text ? text "\n                " substr($$0, 3) : substr($$0, 3); next } \
+	@awk '/^# / { text = text ? text "\n                    " substr($$0, 3) : substr($$0, 3); next } \
 	  /^\.PHONY:/ { next } \
-	  /^[a-z-]+:/ { name = $$1; sub(":.*", "", name); if (text) printf "make %-10s %s\n", name, text } \
+	  /^[a-z-]+:/ { name = $$1; sub(":.*", "", name); if (text) printf "make %-14s %s\n", name, text } \
 	  { text = "" }' Makefile
 
 # Everything at once: sets up, generates the sample, trains, promotes, serves API and pages on
 # http://127.0.0.1:3000 until Ctrl-C.
 .PHONY: run
-run: demo
+run: models/sample.stamp
 	@$(MAKE) serve
 
-# The same without serving: ends with a trained, promoted champion for the sample project.
+# The same without serving, set up for work on it: ends with a trained, promoted champion for the sample project.
 .PHONY: demo
-demo: models/sample.stamp
+demo: .venv/.dev models/sample.stamp
 	@echo "The sample project has a champion. Next: make serve"
 
 # Serves API and pages of the sample project on http://127.0.0.1:3000 until Ctrl-C (make demo comes first).
@@ -76,6 +76,12 @@ bench: .venv/.dev
 	  case $$(basename "$$script") in _*) continue;; esac; \
 	  found=1; echo "== $$script" >&2; $(BIN)/python "$$script"; \
 	done; [ $$found = 1 ] || echo "benchmarks/ holds no script yet" >&2
+
+# Features against hand-written SQL, pandas and one cutoff; keeps the table in docs/benchmarks.md.
+# ARGS="--quick" takes a minute, ARGS="--events 5000000" another size.
+.PHONY: bench-features
+bench-features: .venv/.dev
+	@$(BIN)/python benchmarks/features.py --write docs/benchmarks.md $(ARGS)
 
 # The statistical trials at full length, with fresh seeds that are printed (quick forms are in make test).
 .PHONY: trials

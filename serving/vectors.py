@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import Counter
 
@@ -13,8 +13,6 @@ from predictive_scoring.keeping.vectors import FOLDER, ServedVector, Source, Vec
 from predictive_scoring.schema import Score
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from predictive_scoring.scoring import Served
 
 log = logging.getLogger("predictive_scoring.serving")
@@ -38,7 +36,7 @@ class KeptVectors:
         if self.share <= 0:
             return None
 
-        def keep(scores: Sequence[Score], values: pd.DataFrame) -> None:
+        def keep(scores: Sequence[Score], values: Sequence[Mapping[str, Any]]) -> None:
             vectors = sample(scores, values, share=self.share, source=source, served_at=served_at)
             if vectors:
                 self._append(scores[0].model.name, vectors)

@@ -44,12 +44,12 @@ STEADY = 3
 """A change of the score within this many points is `steady`."""
 
 Progress = Callable[[int, int], None]
-Served = Callable[[Sequence[Score], pd.DataFrame], None]
-"""Is told scores and, row by row, the values of the model's features that they were made of."""
+Served = Callable[[Sequence[Score], Sequence[Mapping[str, Value]]], None]
+"""Is told scores and, one by one, the values of the model's features by name that they were made of."""
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """What is known about one lead besides its feature vector."""
 
     lead_id: str
@@ -88,14 +88,15 @@ class Scorer:
         return {feature.name: feature for feature in standing}
 
     @cached_property
-    def _read(self) -> tuple[Feature, ...]:
+    def read(self) -> tuple[Feature, ...]:
         """Every feature that has to be read: the model's, the playbook's conditions', and the standing."""
         return tuple(
             {feature.name: feature for feature in (*self.scoring.features, *self._standing.values())}.values()
         )
 
     @cached_property
-    def _families(self) -> tuple[frozenset[str], ...]:
+    def families(self) -> tuple[frozenset[str], ...]:
+        """Types of the events that count for each stage, in the order of `insight.stage.FAMILIES`."""
         events = self.scoring.project.events
         return tuple(
             frozenset(name for name, setting in events.items() if setting.stage == family)
@@ -108,13 +109,13 @@ class Scorer:
 
     def score_many(self, leads: Sequence[Lead], as_of: int, served: Served | None = None) -> list[Score]:
         """Scores of leads with their histories in hand, in their order."""
-        subjects = [_Subject(lead.lead_id, lead.created, lead.attributes, lead.touches) for lead in leads]
+        subjects = [Subject(lead.lead_id, lead.created, lead.attributes, lead.touches) for lead in leads]
         now = self._folded(leads, as_of)
         before = self._folded(leads, as_of - WEEK)
         counts = np.array(
-            [weekly_counts(lead, as_of, self._families, STAGE_WEEKS) for lead in leads], dtype=np.int64
+            [weekly_counts(lead, as_of, self.families, STAGE_WEEKS) for lead in leads], dtype=np.int64
         ).reshape(len(leads), STAGE_WEEKS, len(FAMILIES))
-        return self._documents(subjects, now, before, counts, as_of, served)
+        return self.score_frames(subjects, now, before, counts, as_of, served)
 
     def score_tables(
         self,
@@ -131,44 +132,48 @@ class Scorer:
         for start in range(0, total, chunk):
             leads = tables.leads.iloc[start : start + chunk].reset_index(drop=True)
             subjects = [
-                _Subject(str(row["lead_id"]), int(row["created"]), row, touches.get(row["lead_id"], ()))
+                Subject(str(row["lead_id"]), int(row["created"]), row, touches.get(row["lead_id"], ()))
                 for row in records(leads)
             ]
             now = self._expressed(tables, leads, as_of)
             before = self._expressed(tables, leads, as_of - WEEK)
             counts = self._counted(tables, leads, as_of)
-            yield from self._documents(subjects, now, before, counts, as_of, served)
+            yield from self.score_frames(subjects, now, before, counts, as_of, served)
             if progress:
                 progress(min(start + chunk, total), total)
 
     @cached_property
     def _reader(self) -> FeatureReader:
-        return FeatureReader(self._read)
+        return FeatureReader(self.read)
 
     def _folded(self, leads: Sequence[Lead], cutoff: int) -> pd.DataFrame:
-        return _frame([self._reader(lead, cutoff) for lead in leads], self._read)
+        return _frame([self._reader(lead, cutoff) for lead in leads], self.read)
 
     def _expressed(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
-        return feature_frame(tables, _observations(leads, cutoff), self._read)
+        return feature_frame(tables, _observations(leads, cutoff), self.read)
 
     def _counted(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> np.ndarray:
         counts = np.zeros((len(leads), STAGE_WEEKS, len(FAMILIES)), dtype=np.int64)
-        if not any(self._families):
+        if not any(self.families):
             return counts
         with tables.engine.temporary("observations", _observations(leads, cutoff)) as observed:
-            rows = weekly_count_table(observed, tables.events, self._families, STAGE_WEEKS).to_pandas()
+            rows = weekly_count_table(observed, tables.events, self.families, STAGE_WEEKS).to_pandas()
         counts[rows["observation_id"], rows["week"], rows["family"]] = rows["events"]
         return counts
 
-    def _documents(
+    def score_frames(
         self,
-        subjects: Sequence[_Subject],
+        subjects: Sequence[Subject],
         now: pd.DataFrame,
         before: pd.DataFrame,
         counts: np.ndarray,
         as_of: int,
-        served: Served | None,
+        served: Served | None = None,
     ) -> list[Score]:
+        """Scores of leads whose features are read, in their order.
+
+        `now` and `before` hold a column for each of the features to `read`, at `as_of` and a week earlier;
+        `counts` the weekly counts of events, (leads, STAGE_WEEKS, families)."""
         if not subjects:
             return []
         model, grading = self.scoring.model, self.scoring.grading
@@ -194,7 +199,7 @@ class Scorer:
             probability = 1.0 / (1.0 + float(np.exp(-logit)))
             shares = [float(share) for share in contributions[number]]
             readiness = grading.readiness(probability)
-            stage = stages[number] if any(self._families) else None
+            stage = stages[number] if any(self.families) else None
             advice = (
                 Recommendation((), "ready")
                 if readiness == "ready"
@@ -222,10 +227,11 @@ class Scorer:
                 )
             )
         if served is not None:
-            served(documents, now[[feature.name for feature in self.features]])
+            names = [feature.name for feature in self.features]
+            served(documents, [{name: values[name] for name in names} for values in rows])
         return documents
 
-    def _refusal(self, subject: _Subject, values: Mapping[str, Value], as_of: int) -> tuple[str, str] | None:
+    def _refusal(self, subject: Subject, values: Mapping[str, Value], as_of: int) -> tuple[str, str] | None:
         """(status, reason) of a lead that gets no score, or None."""
         contact, event = self.scoring.project.contact, self.scoring.project.conversion.event
         if contact.opted_out and subject.attributes.get(contact.opted_out):
@@ -246,7 +252,7 @@ class Scorer:
             model=self.reference,
         )
 
-    def _trend(self, subject: _Subject, score: int, earlier: int, as_of: int) -> Trend | None:
+    def _trend(self, subject: Subject, score: int, earlier: int, as_of: int) -> Trend | None:
         since = as_of - WEEK
         if self.scoring.project.is_snapshot or not exists_at(subject.created, since):
             return None
@@ -255,7 +261,7 @@ class Scorer:
         return Trend(direction=direction, change=change, since=format_instant(since))
 
     def _advice(
-        self, subject: _Subject, values: Mapping[str, Value], stage: Stage | None, logit: float, as_of: int
+        self, subject: Subject, values: Mapping[str, Value], stage: Stage | None, logit: float, as_of: int
     ) -> Recommendation:
         playbook, contact = self.scoring.playbook, self.scoring.project.contact
         if playbook is None:

@@ -323,12 +323,12 @@ def test_every_aggregate_is_described(name):
 
 
 def test_missing_values_of_aggregates_are_as_described():
-    from predictive_scoring.features.aggregates import Reading
+    from predictive_scoring.features.aggregates import Reading, Seen
 
     table = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]+) \|", read("docs/features.md"), re.MULTILINE))
-    reading = Reading(window=86_400, half_life=86_400, numerator=("x",), prior=0.25, strength=4.0)
+    reading = Reading(window=86_400, half_life=86_400, prior=0.25, strength=4.0)
     for name, aggregate in AGGREGATES.items():
-        nothing = aggregate.fold((), reading)
+        nothing = aggregate.fold(Seen(()), reading)
         spoken = "missing" if nothing is None else "`prior`" if nothing == 0.25 else f"{nothing:g}"
         assert table[name].strip() == spoken, name
 

@@ -311,10 +311,10 @@ def test_a_thousand_leads_in_one_request(client):
 def test_leads_that_fail_inside_cost_only_themselves(client, serving, monkeypatch):
     honest = type(serving.scorer).score_many
 
-    def failing(self, leads, as_of):
+    def failing(self, leads, as_of, served=None):
         if any(lead.lead_id == "broken" for lead in leads):
             raise ValueError("made up")
-        return honest(self, leads, as_of)
+        return honest(self, leads, as_of, served)
 
     monkeypatch.setattr(type(serving.scorer), "score_many", failing)
     answer = scored(client, LEAD, changed(lead_id="broken"), changed(lead_id="last"))

@@ -82,14 +82,16 @@ REFUSALS = {
     "no way in": (LOG, "{path: leads.csv}", "{}", 2, "give one of `path`, `sql`"),
     "two ways in": (LOG, "{path: leads.csv}", "{path: a.csv, sql: SELECT 1}", 2, "give one of `path`, `sql`"),
     "files without a query": (LOG, "{path: leads.csv}", "{path: a.csv, tables: {a: a.csv}}", 2, "write the query"),
-    "never changes and has a history": (LOG, "immutable: true", "immutable: true, history: true", 4, "needs no history"),
+    "never changes and has a history": (
+        LOG, "immutable: true", "immutable: true, history: true", 4, "needs no history"
+    ),
     "history without changes": (LOG, "immutable: true", "history: true", 1, "`sources.attribute_changes` is needed"),
-    "raw column without a transform": (LOG, "immutable: true", "immutable: true, of: job", 4, "raw column of a `transform`"),
+    "raw column without a transform": (LOG, "immutable: true", "immutable: true, of: job", 4, "of a `transform`"),
     "waiver without a reason": (
         LOG, "name: demo", "name: demo\nwaivers: [{code: PS130, feature: title, reason: ok}]", 2, "at least 10"
     ),
     "undeclared property excluded": (
-        LOG, "{page_view: {", "{page_view: {exclude: {bot: true}, ", 1, "events.page_view.exclude reads the property 'bot'"
+        LOG, "{page_view: {", "{page_view: {exclude: {bot: true}, ", 1, "exclude reads the property 'bot'"
     ),
     "leads without events": (LOG, ", events: {path: events.csv}}", "}", 2, "give `leads` and `events`"),
     "two conversions": (LOG, "{event: won,", "{event: won, column: y, positive: a,", 7, "give `event`"),

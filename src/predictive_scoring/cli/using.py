@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-import pandas as pd
 from rich import box
 from rich.table import Table
 
@@ -75,7 +74,7 @@ def score(
 
 
 def _keeping(log: VectorLog, share: float, now: int) -> Served:
-    def keep(scores: Sequence[Score], values: pd.DataFrame) -> None:
+    def keep(scores: Sequence[Score], values: Sequence[Mapping[str, Any]]) -> None:
         outcome = log.append(sample(scores, values, share=share, source="stored", served_at=now))
         if outcome.lost or outcome.full:
             reason = outcome.reason or "the file of the day is full"

@@ -19,7 +19,7 @@ from datetime import date, timedelta
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,17 +27,15 @@ from predictive_scoring.errors import UnreadableFile
 from predictive_scoring.schema import Score
 from predictive_scoring.timeline import parse_instant, to_datetime
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 FOLDER = "served"
 SHARE = 0.01
 """The share of served vectors that a service keeps unless told otherwise."""
 KEPT_DAYS = 30
 """A day's file is removed when the first vector of the 30th day after it is kept."""
 DAY_BYTES = 64 * 2**20
-"""A day's file grows no larger: some 40,000 vectors of 50 features."""
+"""A day's file grows no larger: some 30,000 vectors of 50 features."""
 
+Value = float | str | None
 Source = Literal["stored", "body"]
 """The lead's history was read from the tables, or came with the request."""
 
@@ -54,7 +52,7 @@ class ServedVector:
     served_at: int
     source: Source
     bundle: str
-    values: Mapping[str, float | str | None]
+    values: Mapping[str, Value]
 
 
 @dataclass(frozen=True)
@@ -84,27 +82,22 @@ def is_sampled(lead_id: str, as_of: int, share: float, salt: str) -> bool:
 
 
 def sample(
-    scores: Sequence[Score], values: pd.DataFrame, *, share: float, source: Source, served_at: int
+    scores: Sequence[Score],
+    values: Sequence[Mapping[str, Value]],
+    *,
+    share: float,
+    source: Source,
+    served_at: int,
 ) -> list[ServedVector]:
-    """The sampled vectors of scored leads; `values` are their features, row by row.
+    """The sampled vectors of scored leads; `values` are their features by name, one by one.
 
     The bundle is the salt, so that each model has a sample of its own. Leads without a score (opted out,
     converted) leave no vector."""
-    instants = [parse_instant(score.as_of) for score in scores]
-    chosen = [
-        place
-        for place, (score, as_of) in enumerate(zip(scores, instants, strict=True))
-        if score.status == "scored" and is_sampled(score.lead_id, as_of, share, score.model.bundle)
-    ]
-    if not chosen:
-        return []
-    from predictive_scoring.data.histories import records
-
     return [
-        ServedVector(
-            scores[place].lead_id, instants[place], served_at, source, scores[place].model.bundle, row
-        )
-        for place, row in zip(chosen, records(values.iloc[chosen]), strict=True)
+        ServedVector(score.lead_id, as_of, served_at, source, score.model.bundle, row)
+        for score, row in zip(scores, values, strict=True)
+        if score.status == "scored"
+        and is_sampled(score.lead_id, as_of := parse_instant(score.as_of), share, score.model.bundle)
     ]
 
 

@@ -10,6 +10,8 @@ import yaml
 from predictive_scoring.errors import InvalidSetting
 from predictive_scoring.features.catalog import catalog, views_of
 from predictive_scoring.features.definitions import AttributeFeature, EventFeature, features_of
+from predictive_scoring.features.filters import EventFilter
+from predictive_scoring.features.transforms import shipped_transforms
 from predictive_scoring.settings import Project, parse_project
 
 PROJECTS = Path(__file__).parents[3] / "data" / "projects"
@@ -45,9 +47,43 @@ def test_every_shipped_project_gets_features_of_unique_names(name: str) -> None:
     assert views[0].name == "profile"
 
 
-def test_the_sample_project_gets_the_whole_catalog() -> None:
+def test_the_sample_project_gets_every_feature_of_the_views_that_it_lists() -> None:
     sample = parse_project((PROJECTS / "sample" / "scoring.yaml").read_text("utf-8"), "sample")
-    assert [view for view in views_of(sample) if view.name != "profile"] == list(catalog().values())
+    got = [view for view in views_of(sample) if view.name != "profile"]
+    assert got == [catalog()[str(name)] for name in sample.feature_views]
+
+
+def test_of_several_event_types_under_one_alias_a_shipped_view_keeps_the_declared() -> None:
+    kept = [one for one in features_of(views_of(project("feature_views: [momentum]"))) if one.name != "title"]
+    assert {one.events for one in kept if isinstance(one, EventFeature)} == {("page_view", "email_click")}
+    assert "activity_count_7d" in [one.name for one in kept]
+
+
+def test_what_the_project_excludes_no_feature_counts() -> None:
+    given = project(
+        "{feature_views: [visits, momentum], event_properties: {agent: category}, events: {won: {label: W}, "
+        "page_view: {label: P, exclude: {agent: [bot, true]}}, email_click: {label: C}}}"
+    )
+    by_name = {one.name: one for one in features_of(views_of(given)) if isinstance(one, EventFeature)}
+    assert by_name["page_view_count_7d"].exclude == (EventFilter("agent", ("bot", "true"), drop=True),)
+    assert by_name["activity_count_7d"].exclude == (
+        EventFilter("agent", ("bot", "true"), drop=True, events=("page_view",)),
+    )
+    clicks = features_of(views_of(project("feature_views: [email]")))
+    assert all(not one.exclude for one in clicks if isinstance(one, EventFeature))
+
+
+def test_a_transform_is_named_by_the_project_and_held_by_the_feature() -> None:
+    seniority = "{type: category, label: S, of: title, transform: seniority, immutable: true}"
+    (first, *_) = features_of(views_of(project(f"attributes: {{seniority: {seniority}}}")))
+    assert isinstance(first, AttributeFeature)
+    assert (first.raw, first.transform) == ("title", shipped_transforms()["seniority"])
+    for wrong, what in (
+        (seniority.replace("transform: seniority", "transform: seniorit"), "unknown transform 'seniorit'"),
+        (seniority.replace("type: category", "type: number"), "gives a category, not a number"),
+    ):
+        with pytest.raises(InvalidSetting, match=what):
+            views_of(project(f"attributes: {{seniority: {wrong}}}"))
 
 
 def test_attributes_come_first_with_their_label_as_concept() -> None:
@@ -117,6 +153,24 @@ def test_a_view_of_which_nothing_is_left_is_left_out() -> None:
             "concept: C}]}]",
             "'P' takes the mean of 'topic', a category",
             "Declare the property as number",
+        ),
+        (
+            "feature_views: [{name: v, features: [{aggregate: count, events: [page_view], where: {topic: {min: 1}}, "
+            "label: P, concept: C}]}]",
+            "'P' filters 'topic', a category",
+            "a list of texts",
+        ),
+        (
+            "feature_views: [{name: v, features: [{aggregate: count, events: [page_view], where: {hour: [9]}, "
+            "label: P, concept: C}]}]",
+            "'P' filters 'hour', a number",
+            "a range",
+        ),
+        (
+            "feature_views: [{name: v, features: [{aggregate: share, events: [page_view], where: {weekday: [Monday]}, "
+            "label: P, concept: C}]}]",
+            "'P' filters weekdays Monday",
+            "mon, tue",
         ),
         (
             "feature_views: [visits, {name: v, features: [{aggregate: count, events: [page_view], window: 7d, "

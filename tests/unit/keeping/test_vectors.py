@@ -5,7 +5,6 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,7 +58,11 @@ def score(lead_id, **more):
 
 
 def test_a_vector_holds_the_values_of_a_scored_lead_and_a_lead_without_score_leaves_none():
-    values = pd.DataFrame({"visits": [3.0, 1.0, math.nan], "country": ["DE", "FR", None]})
+    values = [
+        {"visits": 3.0, "country": "DE"},
+        {"visits": 1.0, "country": "FR"},
+        {"visits": None, "country": None},
+    ]
     scores = [
         score("L-1"),
         score("L-2", status="suppressed", status_reason="opted_out"),
