@@ -11,6 +11,7 @@ from predictive_scoring.schema import Document, Score, Stage, Trend
 MOST_LEADS = 1000
 MOST_EVENTS = 10_000
 MOST_TOUCHES = 1000
+MOST_CHANGES = 1000
 
 Id = Annotated[str, Field(min_length=1, max_length=200)]
 Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -63,6 +64,17 @@ class TouchBody(Body):
     occurred_at: Instant
 
 
+class AttributeChangeBody(Body):
+    """From `occurred_at` on an attribute of the lead has this value; null: it was cleared."""
+
+    attribute: Name
+    value: Scalar
+    occurred_at: Instant
+    known_at: Instant | None = Field(
+        default=None, description="When you learned of it; default `occurred_at`"
+    )
+
+
 class LeadBody(Body):
     """A lead with its whole history, or only `lead_id` for a lead that the project's tables hold."""
 
@@ -72,6 +84,11 @@ class LeadBody(Body):
         default=None,
         max_length=500,
         description="Columns of the `leads` table: attributes, consent and contact flags",
+    )
+    attribute_changes: list[AttributeChangeBody] | None = Field(
+        default=None,
+        max_length=MOST_CHANGES,
+        description="History of attributes that change; one sent under `attributes` only counts as today's value",
     )
     events: list[EventBody] | None = Field(default=None, max_length=MOST_EVENTS)
     touches: list[TouchBody] | None = Field(default=None, max_length=MOST_TOUCHES)

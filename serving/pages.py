@@ -198,8 +198,13 @@ async def one_lead(request: Request, lead_id: str) -> HTMLResponse:
 
 
 def _attributes(serving: Serving, lead: Lead) -> list[tuple[str, Any]]:
-    declared = serving.tables.project.attributes
-    return [(setting.label, lead.attributes.get(name)) for name, setting in declared.items()]
+    """What was known of the lead's attributes at `as_of`."""
+    from predictive_scoring.features.definitions import AttributeFeature
+    from predictive_scoring.features.online import FeatureReader
+
+    features = [one for one in serving.scorer.scoring.features if isinstance(one, AttributeFeature)]
+    values = FeatureReader(features)(lead, serving.as_of)
+    return [(feature.label, values[feature.name]) for feature in features]
 
 
 def _contact(serving: Serving, lead: Lead) -> list[tuple[str, str]]:

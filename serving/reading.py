@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import from_json
 
 from predictive_scoring.errors import DuplicateKey, InputError, InvalidValue, NaiveTimestamp
-from predictive_scoring.schema import LEAD_CREATED, Event, Lead, Touch
+from predictive_scoring.schema import LEAD_CREATED, AttributeChange, Event, Lead, Touch
 from predictive_scoring.settings import Project
 from predictive_scoring.timeline import parse_instant
 
-from .bodies import MOST_LEADS, EventBody, ItemNote, LeadBody, Scalar
+from .bodies import MOST_LEADS, AttributeChangeBody, EventBody, ItemNote, LeadBody, Scalar
 from .problems import Refused, complaints, safe_name, spoken_place
 
 EARLIEST, LATEST = parse_instant("1970-01-02T00:00:00Z"), parse_instant("2200-01-01T00:00:00Z")
@@ -171,6 +172,7 @@ class LeadReader:
             )
         ignored: dict[str, list[str]] = {}
         attributes = self._attributes(body.attributes or {}, f"{where}.attributes", ignored)
+        changes = self._changes(body.attribute_changes or (), f"{where}.attribute_changes", ignored)
         events = self._events(body.events or (), f"{where}.events", ignored)
         touches = tuple(
             Touch(
@@ -194,7 +196,36 @@ class LeadReader:
                     remedy="Check `created_at`, or leave it if the person was known before under another name.",
                 )
             )
-        return Lead(body.lead_id, created, attributes, events, touches), notes
+        return Lead(body.lead_id, created, attributes, events, touches, changes), notes
+
+    @cached_property
+    def _raw(self) -> dict[str, str]:
+        """Kind of every attribute that is sent raw; what a transform reads may be any plain value."""
+        kinds: dict[str, str] = {}
+        for name, setting in self.project.attributes.items():
+            if setting.transform is None:
+                kinds[name] = setting.type
+            else:
+                kinds.setdefault(setting.of or name, "any")
+        return kinds
+
+    def _changes(
+        self, sent: Sequence[AttributeChangeBody], where: str, ignored: dict[str, list[str]]
+    ) -> tuple[AttributeChange, ...]:
+        changes = []
+        for number, change in enumerate(sent):
+            spot = f"{where}[{number}]"
+            kind = self._raw.get(change.attribute)
+            if kind is None:
+                ignored.setdefault("attribute", []).append(safe_name(change.attribute))
+                continue
+            occurred = _instant(change.occurred_at, f"{spot}.occurred_at")
+            known = _instant(change.known_at, f"{spot}.known_at") if change.known_at is not None else occurred
+            value = _typed(change.value, kind, f"{spot}.value")
+            # Histories hold text, as the table does; the empty text means cleared.
+            text = "" if value is None else str(value)
+            changes.append(AttributeChange(change.attribute, text, occurred, known))
+        return tuple(changes)
 
     def _attributes(
         self, sent: Mapping[str, Scalar], where: str, ignored: dict[str, list[str]]
@@ -204,9 +235,8 @@ class LeadReader:
         read: dict[str, Scalar] = {}
         for name, value in sent.items():
             spot = f"{where}.{safe_name(name)}"
-            declared = self.project.attributes.get(name)
-            if declared is not None:
-                read[name] = _typed(value, declared.type, spot)
+            if name in self._raw:
+                read[name] = _typed(value, self._raw[name], spot)
             elif name in flags:
                 # A text such as "no" would count as true: consent is never guessed.
                 if not (value is None or isinstance(value, bool)):
@@ -251,9 +281,12 @@ class LeadReader:
 
 
 def _typed(value: Scalar, kind: str, where: str) -> Scalar:
-    """The value as the declared type; categories are text, and yes/no and whole numbers are spelled as text."""
+    """The value as the declared type, or as it is (`any`). Categories are text; yes/no and whole numbers are
+    spelled as text."""
     if value is None:
         return None
+    if kind == "any":
+        return str(value).lower() if isinstance(value, bool) else value
     if kind == "number":
         if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
             raise InvalidValue(what="it is not a number", where=where, remedy="Send a JSON number, or null.")

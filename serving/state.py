@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     # Heavy modules (seconds): imported where they are used, so that the worker answers early.
     from predictive_scoring.data.sources import Tables
     from predictive_scoring.scoring import Scorer, Served
-    from predictive_scoring.settings import Project
 
 PROJECT_VARIABLE = "PREDICTIVE_SCORING_PROJECT"
 MODELS_VARIABLE = "PREDICTIVE_SCORING_MODELS"
@@ -218,12 +217,7 @@ def load_serving(
     scorer = champion_scorer(BundleStore(models / loaded.project.name))
     tables = open_tables(loaded)
     as_of = tables.observed_until
-    # The project file's own order; the bundle's copy is sorted by name.
-    shown = _shown(loaded.project)
-    about = {
-        str(row["lead_id"]): tuple(str(row[name]) for name in shown if isinstance(row[name], str))
-        for row in tables.leads[["lead_id", *shown]].to_dict("records")
-    }
+    about = _about(tables, as_of)
     summaries: list[LeadSummary] = []
     documents: dict[str, bytes] = {}
     served = None if vectors is None else vectors.keeping("stored", now)
@@ -239,14 +233,23 @@ def load_serving(
     return Serving(scorer, tables, as_of, ranked, places, documents, vectors)
 
 
-def _shown(project: Project) -> list[str]:
-    # What has a history is no column of the leads.
-    columns = {
-        setting.of or name: None
-        for name, setting in project.attributes.items()
-        if setting.type == "category" and not setting.history
+def _about(tables: Tables, as_of: int) -> dict[str, tuple[str, ...]]:
+    """The first descriptive attributes of every lead, as they were known at `as_of`."""
+    from predictive_scoring.data.feature_frame import feature_frame
+    from predictive_scoring.features.definitions import AttributeFeature
+
+    # The project file's own order; the bundle's copy is sorted by name.
+    shown = [
+        AttributeFeature(name, setting.type, setting.label, setting.label, history=setting.history)
+        for name, setting in tables.project.attributes.items()
+        if setting.type == "category" and setting.transform is None
+    ][:ABOUT]
+    leads = tables.leads[["lead_id"]].assign(cutoff=as_of, observation_id=range(len(tables.leads)))
+    frame = feature_frame(tables, leads, shown)
+    return {
+        str(lead_id): tuple(value for value in values if value is not None)
+        for lead_id, values in zip(leads["lead_id"], frame.to_numpy().tolist(), strict=True)
     }
-    return list(columns)[:ABOUT]
 
 
 def _summary(score: Score, about: tuple[str, ...]) -> LeadSummary:

@@ -88,7 +88,7 @@ class Scorer:
         return {feature.name: feature for feature in standing}
 
     @cached_property
-    def read(self) -> tuple[Feature, ...]:
+    def features_read(self) -> tuple[Feature, ...]:
         """Every feature that has to be read: the model's, the playbook's conditions', and the standing."""
         return tuple(
             {feature.name: feature for feature in (*self.scoring.features, *self._standing.values())}.values()
@@ -144,13 +144,13 @@ class Scorer:
 
     @cached_property
     def _reader(self) -> FeatureReader:
-        return FeatureReader(self.read)
+        return FeatureReader(self.features_read)
 
     def _folded(self, leads: Sequence[Lead], cutoff: int) -> pd.DataFrame:
-        return _frame([self._reader(lead, cutoff) for lead in leads], self.read)
+        return _frame([self._reader(lead, cutoff) for lead in leads], self.features_read)
 
     def _expressed(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
-        return feature_frame(tables, _observations(leads, cutoff), self.read)
+        return feature_frame(tables, _observations(leads, cutoff), self.features_read)
 
     def _counted(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> np.ndarray:
         counts = np.zeros((len(leads), STAGE_WEEKS, len(FAMILIES)), dtype=np.int64)
@@ -172,7 +172,7 @@ class Scorer:
     ) -> list[Score]:
         """Scores of leads whose features are read, in their order.
 
-        `now` and `before` hold a column for each of the features to `read`, at `as_of` and a week earlier;
+        `now` and `before` hold a column for each of `features_read`, at `as_of` and a week earlier;
         `counts` the weekly counts of events, (leads, STAGE_WEEKS, families)."""
         if not subjects:
             return []

@@ -387,7 +387,7 @@ def formula_project(small_champion, tmp_path_factory):
         shutil.copy(small_champion.folder / name, folder)
     (folder / "tables").mkdir()
     chosen = list(small_champion.tables.leads["lead_id"].iloc[:3])
-    for name in ("leads", "events", "touches"):
+    for name in ("leads", "events", "touches", "attribute_changes"):
         frame = pd.read_parquet(small_champion.folder / "tables" / f"{name}.parquet")
         frame = frame[frame["lead_id"].isin(chosen)].copy()
         frame["lead_id"] = frame["lead_id"].replace({chosen[0]: FORMULA})

@@ -8,18 +8,23 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from histories import CATALOG, CUTOFFS, FEATURES, INSTANTS, PROBES, Engine, events, worlds
+from predictive_scoring.data.engines import Duckdb, connect_duckdb
+from predictive_scoring.data.feature_frame import feature_frame
 from predictive_scoring.features.aggregates import AGGREGATES, Value
 from predictive_scoring.features.definitions import AttributeFeature, EventFeature
 from predictive_scoring.features.filters import EventFilter
 from predictive_scoring.features.online import feature_values, weekly_counts
-from predictive_scoring.schema import Event, Lead
+from predictive_scoring.features.transforms import shipped_transforms
+from predictive_scoring.schema import AttributeChange, Event, Lead
 from predictive_scoring.timeline import DAY, WEEK
 
 FAMILIES = (
@@ -28,7 +33,8 @@ FAMILIES = (
     frozenset[str](),
     frozenset({"call"}),
 )
-LAW = settings(max_examples=50, deadline=None, print_blob=True)
+LAW = settings(max_examples=25, deadline=None, print_blob=True)
+SENIORITY = shipped_transforms()["seniority"]
 BY_NAME = {feature.name: feature for feature in FEATURES}
 
 
@@ -42,6 +48,11 @@ def engine() -> Engine:
 def lean() -> Engine:
     """Every aggregate, without the catalog: four times as quick, for laws that read before and after."""
     return Engine(PROBES, FAMILIES)
+
+
+@pytest.fixture(scope="module")
+def duckdb() -> Duckdb:
+    return Duckdb(connect_duckdb())
 
 
 def slack(feature: EventFeature, lead: Lead) -> float:
@@ -335,3 +346,71 @@ def test_attributes_change_only_their_own_features(lead: Lead, title: object, si
     assert values.pop("title") == spoken
     assert values.pop("size") == (None if size is None or math.isnan(size) else size)
     assert values == feature_values(lead, CUTOFFS[0], FEATURES)
+
+
+CHANGES = st.lists(
+    st.builds(
+        AttributeChange,
+        st.sampled_from(("title", "size")),
+        st.sampled_from(("1", "2", "", "30")),
+        INSTANTS,
+        INSTANTS,
+    ),
+    max_size=8,
+)
+CHANGING = (
+    AttributeFeature("title", "category", "Title", "Role", history=True),
+    AttributeFeature("size", "number", "Employees", "Company", history=True),
+    AttributeFeature("rank", "category", "Seniority", "Role", history=True, of="title", transform=SENIORITY),
+    AttributeFeature("fixed", "category", "Title at creation", "Role"),
+)
+
+
+@LAW
+@given(changes=st.lists(CHANGES, min_size=1, max_size=5))
+def test_an_attribute_with_a_history_has_the_newest_value_known_before_the_cutoff(
+    duckdb: Duckdb, changes: list[list[AttributeChange]]
+) -> None:
+    leads = [
+        Lead(f"L{number}", 0, {"fixed": "as created"}, changes=tuple(history))
+        for number, history in enumerate(changes)
+    ]
+    rows = pd.DataFrame(
+        [
+            (lead.lead_id, c.value, c.attribute, c.occurred, c.known, c.value)
+            for lead in leads
+            for c in lead.changes
+        ],
+        columns=["lead_id", "event_id", "event_type", "occurred", "known", "value"],
+    ).astype({"occurred": "int64", "known": "int64"})
+    observations = pd.DataFrame(
+        [(lead.lead_id, cutoff) for lead in leads for cutoff in CUTOFFS], columns=["lead_id", "cutoff"]
+    )
+    observations["observation_id"] = range(len(observations))
+    stored = pd.DataFrame({"lead_id": [lead.lead_id for lead in leads], "fixed": "as created"})
+    texts = rows.astype(dict.fromkeys(("lead_id", "event_id", "event_type", "value"), "str"))
+    with duckdb.temporary("changes", texts) as table:
+        tables: Any = SimpleNamespace(engine=duckdb, attribute_changes=table, leads=stored)
+        frame = feature_frame(tables, observations, CHANGING)
+    for row, (lead, cutoff) in enumerate((lead, cutoff) for lead in leads for cutoff in CUTOFFS):
+        obvious = {
+            name: max(
+                (
+                    (c.occurred, c.value)
+                    for c in lead.changes
+                    if c.attribute == name and c.occurred < cutoff and c.known < cutoff
+                ),
+                default=(0, ""),
+            )[1]
+            or None
+            for name in ("title", "size")
+        }
+        expected = {
+            "title": obvious["title"],
+            "size": None if obvious["size"] is None else float(obvious["size"]),
+            "rank": SENIORITY(obvious["title"]),
+            "fixed": "as created",
+        }
+        assert feature_values(lead, cutoff, CHANGING) == expected
+        read = frame.iloc[row].to_dict()
+        assert {name: None if value != value else value for name, value in read.items()} == expected

@@ -61,6 +61,7 @@ def test_hubspots_public_tables_are_too_small_and_that_is_said(tmp_path):
     assert train(tmp_path, exit_code=2)["error"] == "ConversionNeverOccurs"
 
 
+@pytest.mark.trial
 def test_a_salesforce_export_trains_on_the_untouched_draft(tmp_path):
     crm_exports.salesforce(tmp_path / "export", leads=900)
     run(tmp_path, "init", "export")

@@ -71,8 +71,8 @@ def test_a_stored_lead_scores_as_in_batch_whichever_way_it_is_asked_for(client, 
 def test_stored_leads_read_together_are_those_read_one_by_one(serving):
     leads = serving.tables.leads
     # Missing cells among them: a missing consent must stay missing.
-    gaps = leads.loc[leads[["title", "company_size"]].isna().any(axis=1), "lead_id"]
-    wanted = [*gaps[:10], *leads["lead_id"][:10], "nobody"]
+    gaps = leads.loc[leads.isna().any(axis=1), "lead_id"]
+    wanted = [*gaps[:10], *leads["lead_id"][:20], "nobody"]
     together = serving.stored_leads(wanted)
     assert len(together) >= 15
     for lead_id, lead in together.items():
@@ -80,11 +80,13 @@ def test_stored_leads_read_together_are_those_read_one_by_one(serving):
         assert sorted(lead.events, key=lambda event: event.event_id) == sorted(
             alone.events, key=lambda event: event.event_id
         )
-        assert (lead.created, lead.attributes, lead.touches) == (
+        assert (lead.created, lead.attributes, lead.touches, lead.changes) == (
             alone.created,
             alone.attributes,
             alone.touches,
+            alone.changes,
         )
+        assert lead.changes
         assert all(value is None or value == value for value in lead.attributes.values())
 
 
@@ -97,6 +99,15 @@ def test_a_stored_lead_sent_with_its_history_scores_the_same(client, serving):
         "attributes": {
             key: getattr(value, "item", lambda v=value: v)() for key, value in lead.attributes.items()
         },
+        "attribute_changes": [
+            {
+                "attribute": change.attribute,
+                "value": float(change.value) if change.attribute == "company_size" else change.value,
+                "occurred_at": format_instant(change.occurred),
+                "known_at": format_instant(change.known),
+            }
+            for change in lead.changes
+        ],
         "events": [
             {
                 "event_id": event.event_id,

@@ -253,6 +253,7 @@ def rollback(
     epilog=_example(
         "predictive-scoring score --project data/projects/sample/scoring.yaml --top 20",
         "predictive-scoring score --as-of 2026-05-01T00:00:00Z --out scores.csv",
+        "predictive-scoring score --engine spark --out scores.parquet",
         "predictive-scoring score --keep-vectors 0.05",
     )
 )

@@ -16,7 +16,7 @@ from predictive_scoring.cli.output import aside, counted, people, percent, print
 from predictive_scoring.data.engines import Engine, open_engine
 from predictive_scoring.data.sinks import write_scores
 from predictive_scoring.data.sources import ProjectFile, Tables, load_project, open_tables
-from predictive_scoring.errors import UnknownModel
+from predictive_scoring.errors import InvalidSetting, UnknownModel
 from predictive_scoring.insight.explanation import probability_points, spoken_value
 from predictive_scoring.keeping.champion import BundleStore
 from predictive_scoring.keeping.vectors import FOLDER, VectorLog, sample
@@ -47,6 +47,9 @@ def score(
     """Score stored leads; print the best, or everything as JSON. Of the feature vectors the share `keep_vectors`
     is kept for `replay`, as served `now` (epoch seconds)."""
     with _ready(project, as_of, models, engine) as (loaded, scorer, tables, instant):
+        if tables.engine.name == "spark" and out is not None and out.suffix == ".parquet" and not leads:
+            _score_on_spark(scorer, models / loaded.project.name, tables, instant, out, as_json, keep_vectors)
+            return
         folder = models / loaded.project.name / FOLDER
         # Beyond the end of the history a vector rightly changes when more of it arrives.
         kept = keep_vectors if instant <= tables.observed_until else 0.0
@@ -71,6 +74,45 @@ def score(
     _print_ranked(scores, top, instant, scorer)
     if out is not None:
         people.print(f"All {len(scores):,} scores: {out}")
+
+
+def _score_on_spark(
+    scorer: Scorer, store: Path, tables: Tables, instant: int, out: Path, as_json: bool, keep_vectors: float
+) -> None:
+    """Score as one Spark job, whose rows never come here; tell what it wrote."""
+    from predictive_scoring.spark_scoring import score_on_spark
+
+    if keep_vectors:
+        raise InvalidSetting(
+            what="a Spark job keeps no feature vectors: they would lie on the executors",
+            where="--keep-vectors",
+            remedy="Leave it out, or write the scores as .jsonl or .csv.",
+        )
+    with steps(f"scoring {len(tables.leads):,} leads on Spark"):
+        written = score_on_spark(scorer, BundleStore(store).path(scorer.identity), tables, instant, out)
+    if as_json:
+        print_json(
+            {
+                "project": scorer.reference.name,
+                "as_of": format_instant(instant),
+                "model": scorer.reference.model_dump(mode="json"),
+                "out": str(out),
+                "rows": written.rows,
+                "parts": written.parts,
+                "statuses": [
+                    {"status": status, "status_reason": reason, "rows": number}
+                    for (status, reason), number in written.statuses.items()
+                ],
+            }
+        )
+        return
+    people.print(
+        f"{written.rows:,} rows in {written.parts:,} parts at {format_instant(instant)}: {out}",
+        soft_wrap=True,
+    )
+    for (_, reason), number in written.statuses.items():
+        if reason is not None:
+            people.print(f"{number:,} leads have no score: {reason.replace('_', ' ')}")
 
 
 def _keeping(log: VectorLog, share: float, now: int) -> Served:

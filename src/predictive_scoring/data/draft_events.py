@@ -95,6 +95,10 @@ def time_blocks(page: Page, span: Span, today: int, conversion: str, why: str) -
     )
 
 
+FINER_VIEWS = ("social_detail", "benefits", "channels", "habits")
+"""Shipped views that a first model does not need: they split what other views count."""
+
+
 def views_block(
     page: Page,
     declared: Mapping[str, int],
@@ -105,16 +109,18 @@ def views_block(
     """Shipped views with at least one feature whose events exist, and a view for the events none of them reads;
     `withheld` types record the outcome and are read by no feature."""
     known = {*declared, LEAD_CREATED} - {conversion}
-    chosen, covered = [], {conversion}
+    chosen, more, covered = [], [], {conversion}
     for name, view in catalog().items():
         fitting = [
             feature
             for feature in view.features
             if isinstance(feature, EventFeature)
             and feature.event_types <= known
-            and (feature.column is None or feature.column in properties)
+            and feature.properties <= properties.keys()
         ]
-        if fitting:
+        if fitting and name in FINER_VIEWS:
+            more.append(name)
+        elif fitting:
             chosen.append(name)
             covered |= {event for feature in fitting for event in feature.event_types}
     page.add("")
@@ -122,6 +128,8 @@ def views_block(
         "Every shipped view whose events exist here; features over other events are left out by themselves."
     )
     page.add("feature_views:", *(f"  - {name}" for name in chosen))
+    if more:
+        page.comment(f"More that fit, for finer questions and large logs: {', '.join(more)}.", "  ")
     others = [name for name in declared if name not in covered]
     close = [name for name in others if suspicious_word(name) or name in withheld]
     if close:

@@ -8,7 +8,7 @@ carried: each cutoff reads only what became visible since the one before (docs/a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -91,6 +91,8 @@ def _read_events(
     plan: ReadingPlan,
     values: Values,
 ) -> None:
+    if not features:
+        return
     cutoffs = observations["cutoff"].nunique()
     carries = cutoffs > 2 and len(observations) >= plan.carried * cutoffs
     carried = [one for one in features if carries and one.lookback is None and one.definition.parts]
@@ -110,7 +112,7 @@ def _read(
     """Read block by block, oldest cutoff first."""
     for name, empty in empty_values(features).items():
         values[name][:] = empty
-    if not features:
+    if not features or observations.empty:
         return
     order = np.argsort(observations["cutoff"].to_numpy(), kind="stable")
     for start in range(0, len(order), plan.block):
@@ -202,20 +204,25 @@ def _read_attributes(
         return
     stored = tables.leads.set_index("lead_id").reindex(observations["lead_id"]).reset_index(drop=True)
     raw = {feature.raw: stored[feature.raw] for feature in features if not feature.history}
-    changing = sorted({feature.raw for feature in features if feature.history})
-    if changing and tables.attribute_changes is not None:
-        # A change is an event whose type is the attribute, so `latest` is read as of everything else.
-        latest = [
-            EventFeature("latest", (name,), name, name, column="value", alias=name) for name in changing
-        ]
-        read = {one.name: np.full(len(observations), None, dtype=object) for one in latest}
-        _read(tables, tables.attribute_changes, observations, latest, plan, read)
-        raw |= {name: pd.Series(read[one.name]) for name, one in zip(changing, latest, strict=True)}
+    latest = latest_changes(features)
+    if latest and tables.attribute_changes is not None:
+        read = {one.name: np.full(len(observations), None, dtype=object) for one in latest.values()}
+        _read(tables, tables.attribute_changes, observations, [*latest.values()], plan, read)
+        raw |= {name: pd.Series(read[one.name]) for name, one in latest.items()}
     for feature in features:
-        values[feature.name][:] = _attribute(feature, raw[feature.raw])
+        values[feature.name][:] = attribute_values(feature, raw[feature.raw])
 
 
-def _attribute(feature: AttributeFeature, raw: pd.Series) -> np.ndarray:
+def latest_changes(features: Iterable[Feature]) -> dict[str, EventFeature]:
+    """What reads the raw values of the features with a history from `Tables.attribute_changes`, by attribute. A
+    change is an event whose type is the attribute, so `latest` is read as of everything else."""
+    changing = sorted({one.raw for one in features if isinstance(one, AttributeFeature) and one.history})
+    return {
+        name: EventFeature("latest", (name,), name, name, column="value", alias=name) for name in changing
+    }
+
+
+def attribute_values(feature: AttributeFeature, raw: pd.Series) -> np.ndarray:
     """`feature.read` of every value; each distinct value is read once."""
     if feature.transform is not None:
         raw = apply(feature.transform, raw)

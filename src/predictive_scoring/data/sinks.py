@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from predictive_scoring.data.sources import ProjectFile, expand_variables, reason_of
 from predictive_scoring.errors import InvalidSetting, UnreadableFile
@@ -26,6 +30,20 @@ FLAT = (
     "stage",
 )
 """Columns of a Score that fit a flat table as they are."""
+FLAT_SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(FLAT[:4], pa.string()),
+        "probability": pa.float64(),
+        "score": pa.int64(),
+        "percentile": pa.int64(),
+        **dict.fromkeys(FLAT[7:], pa.string()),
+        "interval_low": pa.float64(),
+        "interval_high": pa.float64(),
+        "trend": pa.int64(),
+        **dict.fromkeys(("reasons", "actions", "model_version"), pa.string()),
+    }
+)
+"""Columns of `flat_row` and their types in Parquet, whatever the rows hold."""
 
 
 def write_tables(loaded: ProjectFile, frames: Mapping[str, pd.DataFrame]) -> dict[str, Path]:
@@ -111,7 +129,7 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
                 writer.writeheader()
                 writer.writerows({key: _safe(value) for key, value in row.items()} for row in rows)
         else:
-            pd.DataFrame([flat_row(score) for score in scores]).to_parquet(draft, index=False)
+            pq.write_table(pa.Table.from_pylist([flat_row(score) for score in scores], FLAT_SCHEMA), draft)
         draft.replace(path)
     except OSError as refused:
         draft.unlink(missing_ok=True)
@@ -120,6 +138,45 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
             where=str(path),
             remedy="Free or unlock the disk.",
         ) from refused
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Gives the draft of a folder, still absent, to be filled; it takes the place of `path` at the end.
+
+    A run that fails or is killed leaves what was at `path` before. The draft of a killed run goes with the next
+    one. Raises UnreadableFile when the disk refuses."""
+    draft, former = (path.with_name(f".{path.name}.{state}") for state in ("draft", "former"))
+    try:
+        # Killed between the two renames below: what was there comes back first.
+        if former.exists() and not path.exists():
+            former.replace(path)
+        _remove(draft)
+        _remove(former)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(2, "there is no such folder", str(path.parent))
+        try:
+            yield draft
+        except BaseException:
+            _remove(draft)
+            raise
+        if path.exists():
+            path.replace(former)
+        draft.replace(path)
+        _remove(former)
+    except OSError as refused:
+        raise UnreadableFile(
+            what=f"cannot write the folder: {reason_of(refused)}",
+            where=str(path),
+            remedy="Name a place in a folder that exists and may be written to.",
+        ) from refused
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _safe(value: object) -> object:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -242,6 +243,9 @@ def _start(master: str, log: Path) -> SparkSession:
                 conf, {"stdout": talk, "stderr": talk}
             )
         context = SparkContext(conf=conf, gateway=gateway)
+        if master.startswith("local") and "PYSPARK_PYTHON" not in os.environ:
+            # Otherwise the workers run the first python3 on the PATH, which need not be the one with this package.
+            context.pythonExec = sys.executable
     except Exception as refused:
         told = [
             line

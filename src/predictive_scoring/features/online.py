@@ -107,8 +107,10 @@ class FeatureReader:
             for name, lookback, fold, reading in several:
                 values[name] = fold(seen.up_to(lookback), reading)
         if self._attributes:
-            raw = {**lead.attributes, **_latest_changes(lead, cutoff)}
-            values |= {feature.name: feature.read(raw.get(feature.raw)) for feature in self._attributes}
+            changed = _latest_changes(lead, cutoff)
+            for one in self._attributes:
+                today = lead.attributes.get(one.raw)
+                values[one.name] = one.read(changed.get(one.raw, today) if one.history else today)
         return values
 
 
