@@ -331,10 +331,11 @@ def _feature(entry: Mapping[str, Any]) -> Feature:
     if entry["type"] == "event":
         for key in ("where", "exclude"):
             fields[key] = tuple(
-                EventFilter(**{name: _tupled(value) for name, value in one.items()}) for one in fields[key]
+                EventFilter(**{name: _tupled(value) for name, value in one.items()})
+                for one in fields.get(key, ())
             )
         return EventFeature(**fields)
-    if fields["transform"] is not None:
+    if fields.get("transform") is not None:
         fields["transform"] = read_transform(fields["transform"])
     return AttributeFeature(**fields)
 
