@@ -51,7 +51,7 @@ serve: .venv/.runtime
 .PHONY: test
 test: .venv/.dev
 	@.ci/system-packages chromium java
-	$(BIN)/python -m pytest -n 2 -m "not trial" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not trial" $(ARGS)
 
 # Lint, formatting, types, floors, and a look for what must never be committed.
 .PHONY: check

@@ -127,6 +127,12 @@ def _promoted(folder: Path) -> SmallProject:
     return project
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests first: begun last, one of them would keep one worker busy while the other has nothing to do."""
+    long = ("projects", "engines", "docs", "serving")
+    items.sort(key=lambda item: item.path.parent.name not in long)
+
+
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that all workers of this test run see."""

@@ -101,7 +101,7 @@ def test_what_is_written_is_in_the_order_of_leads(undisturbed: Run, small_champi
     assert undisturbed.rows["lead_id"].tolist() == sorted(small_champion.tables.leads["lead_id"])
 
 
-@pytest.mark.slow
+@pytest.mark.trial
 def test_killed_halfway_and_run_again_it_gives_the_same(
     undisturbed: Run, small_champion: SmallProject, tmp_path: Path
 ) -> None:
