@@ -47,7 +47,7 @@ class ReadingPlan:
     from which one query for each stream is cheaper than one query with all their conditions. `carried`:
     mean observations a cutoff from which features without a window are carried over three cutoffs or more."""
 
-    block: int = 250_000
+    block: int = 1_000_000
     in_streams: int = 20_000
     carried: int = 5_000
 

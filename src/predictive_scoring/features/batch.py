@@ -97,14 +97,14 @@ def seen_rows(
     chosen = _read_by(events, features)
     if span is not None:
         chosen = chosen.filter(seen_by_some(chosen["occurred"], *span, furthest))
-    if any(feature.aggregate == "latest" for feature in features):
-        import ibis
-
-        order = ibis.window(group_by=chosen["lead_id"], order_by=[chosen["occurred"], chosen["event_id"]])
-        chosen = chosen.mutate(sequence=ibis.row_number().over(order))
     joined = observations.join(chosen, "lead_id")
     dated = joined.mutate(age=age(joined["occurred"], joined["cutoff"]))
     seen = dated.filter(in_feature_window(dated["age"], furthest), is_known(dated["known"], dated["cutoff"]))
+    if any(feature.aggregate == "latest" for feature in features):
+        import ibis
+
+        order = ibis.window(group_by=seen["observation_id"], order_by=[seen["occurred"], seen["event_id"]])
+        seen = seen.mutate(sequence=ibis.row_number().over(order))
     clocked = any(one.column in CLOCK for feature in features for one in feature.conditions)
     return seen.drop("lead_id", "cutoff", "event_id", "known", *([] if clocked else ["occurred"]))
 
