@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -103,7 +104,7 @@ class InPlace(Protocol):
     def is_time_zone(self, name: str) -> bool: ...
 
 
-class Session:
+class Session(ABC):
     """What the engines share: they keep what Ibis caches for a while, and are closed at the end of a `with`."""
 
     @contextlib.contextmanager
@@ -115,8 +116,9 @@ class Session:
         finally:
             kept.release()
 
+    @abstractmethod
     def close(self) -> None:
-        raise NotImplementedError
+        """See `Engine.close`."""
 
     def __enter__(self) -> Self:
         return self

@@ -78,19 +78,28 @@ def write_tables(loaded: ProjectFile, frames: Mapping[str, pd.DataFrame]) -> dic
     return targets
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file. Raises UnreadableFile when the disk refuses."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Gives the draft of a file to be written; it takes the place of `path` at the end, or is removed.
+
+    Raises UnreadableFile when the disk refuses."""
     draft = path.with_name(f".{path.name}.draft")
     try:
-        draft.write_text(text, encoding="utf-8")
+        yield draft
         draft.replace(path)
     except OSError as refused:
         draft.unlink(missing_ok=True)
         raise UnreadableFile(
             what=f"cannot write the file: {reason_of(refused)}",
             where=str(path),
-            remedy="Name a file in a folder that exists and may be written to.",
+            remedy="Name a file in a folder that exists and may be written to, on a disk with room.",
         ) from refused
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file. Raises UnreadableFile when the disk refuses."""
+    with whole_file(path) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def flat_row(score: Score) -> dict[str, object]:
@@ -116,8 +125,7 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
             where=str(path),
             remedy="End the name in .jsonl, .csv or .parquet.",
         )
-    draft = path.with_name(f".{path.name}.draft")
-    try:
+    with whole_file(path) as draft:
         if path.suffix == ".jsonl":
             with draft.open("w", encoding="utf-8") as stream:
                 for score in scores:
@@ -130,14 +138,6 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
                 writer.writerows({key: _safe(value) for key, value in row.items()} for row in rows)
         else:
             pq.write_table(pa.Table.from_pylist([flat_row(score) for score in scores], FLAT_SCHEMA), draft)
-        draft.replace(path)
-    except OSError as refused:
-        draft.unlink(missing_ok=True)
-        raise UnreadableFile(
-            what=f"cannot write the scores: {reason_of(refused)}",
-            where=str(path),
-            remedy="Free or unlock the disk.",
-        ) from refused
 
 
 @contextmanager

@@ -347,9 +347,13 @@ def _tupled(value: Any) -> Any:
 def fingerprint(views: Iterable[FeatureView]) -> str:
     """SHA-256 of what the features compute (wording and direction left out): equal fingerprints mean
     equal values for equal histories."""
-    apart = {"label", "concept", "said", "none", "direction"}
-    stripped = [
-        [{key: value for key, value in feature.items() if key not in apart} for feature in view["features"]]
-        for view in to_document(views)
-    ]
+    stripped = [[_computed(feature) for feature in view["features"]] for view in to_document(views)]
     return hashlib.sha256(json.dumps(stripped, sort_keys=True).encode()).hexdigest()
+
+
+def _computed(document: Mapping[str, Any]) -> dict[str, Any]:
+    apart = {"label", "concept", "said", "none", "direction"}
+    kept = {key: value for key, value in document.items() if key not in apart}
+    if kept.get("transform") is not None:
+        kept["transform"] = kept["transform"]["rules"]
+    return kept

@@ -158,6 +158,9 @@ def test_a_change_of_what_is_computed_changes_the_fingerprint(
 def test_a_change_of_wording_does_not_change_the_fingerprint() -> None:
     worded = replace(RATE, label="Other", concept="Other", said="Other", none="Other", direction="raises")
     assert fingerprint([FeatureView("v", (worded,))]) == fingerprint([FeatureView("v", (RATE,))])
+    assert SENIORITY.transform is not None
+    spoken = replace(SENIORITY, transform=replace(SENIORITY.transform, label="Rank", reads="a rank"))
+    assert fingerprint([FeatureView("v", (spoken,))]) == fingerprint([FeatureView("v", (SENIORITY,))])
 
 
 def test_leaving_a_feature_out_or_reordering_changes_the_fingerprint() -> None:
