@@ -210,11 +210,13 @@ def test_generated_pages_are_up_to_date():
 
 
 def models_of(module: Any, base: type) -> list[type[BaseModel]]:
-    """The pydantic models that a module defines."""
+    """The pydantic models that a module or package defines."""
     return [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value.__module__.startswith(module.__name__)
     ]
 
 

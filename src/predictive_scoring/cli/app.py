@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from predictive_scoring.cli import output
-
-if TYPE_CHECKING:
-    from predictive_scoring.data.engines import Engine
+from predictive_scoring.cli.options import (
+    ENGINE,
+    MASTER,
+    MODELS,
+    PROJECT,
+    SHARE,
+    TRACKING,
+    AsOfOption,
+    DsnOption,
+    EngineOption,
+    JsonOption,
+    KeepOption,
+    MasterOption,
+    ModelsOption,
+    ProjectOption,
+    TrackingOption,
+    engine_opener,
+    example,
+    now,
+)
 
 app = typer.Typer(
     name="predictive-scoring",
@@ -24,70 +39,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-ProjectOption = Annotated[Path, typer.Option("--project", "-p", help="The project file.")]
-ModelsOption = Annotated[
-    Path,
-    typer.Option("--models", envvar="PREDICTIVE_SCORING_MODELS", help="Folder of bundles and champions."),
-]
-TrackingOption = Annotated[
-    str, typer.Option("--tracking-uri", envvar="MLFLOW_TRACKING_URI", help="MLflow database or server.")
-]
-EngineOption = Annotated[
-    str, typer.Option("--engine", help="Where features are computed: duckdb, postgres or spark.")
-]
-DsnOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dsn",
-        envvar="PREDICTIVE_SCORING_DSN",
-        help="The PostgreSQL database, postgresql://user@host/database (the variable keeps a password out of sight).",
-    ),
-]
-MasterOption = Annotated[
-    str, typer.Option("--master", envvar="PREDICTIVE_SCORING_SPARK_MASTER", help="Where Spark runs.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-KeepOption = Annotated[
-    float,
-    typer.Option(
-        "--keep-vectors",
-        min=0.0,
-        max=1.0,
-        envvar="PREDICTIVE_SCORING_KEEP_VECTORS",
-        help="Share of the served feature vectors to keep for replay, 0 to 1.",
-    ),
-]
-AsOfOption = Annotated[
-    str | None,
-    typer.Option("--as-of", help="Instant to score at, with offset; default: as far as the log is complete."),
-]
-
-PROJECT = Path("scoring.yaml")
-MODELS = Path("models")
-TRACKING = "sqlite:///mlflow.db"
-ENGINE = "duckdb"
-MASTER = "local[*]"
-SHARE = 0.01
-
-
-def _example(*lines: str) -> str:
-    return "[bold]Examples[/]\n\n" + "\n\n".join(f"  {line}" for line in lines)
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _engine(name: str, dsn: str | None, master: str) -> Callable[[], Engine]:
-    """Opens the engine once it is needed: starting one takes seconds that a wrong project file should not cost."""
-    from predictive_scoring.data.engines import open_engine
-
-    return partial(open_engine, name, dsn=dsn, master=master)
-
 
 @app.command(
     no_args_is_help=True,
-    epilog=_example(
+    epilog=example(
         "predictive-scoring init leads.csv events.csv",
         "predictive-scoring init visits.csv --outcome Revenue",
         "predictive-scoring init hubspot_export/",
@@ -119,7 +74,7 @@ def init(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "predictive-scoring simulate --project data/projects/sample/scoring.yaml",
         "predictive-scoring simulate -p scoring.yaml --leads 20000 --seed 3 --leak near_pure_level",
     )
@@ -145,7 +100,7 @@ def simulate(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "predictive-scoring validate --project data/projects/sample/scoring.yaml --json",
         "predictive-scoring validate --report readiness.html",
     )
@@ -164,11 +119,11 @@ def validate(
     from predictive_scoring.cli import preparing
 
     with output.answering(as_json):
-        preparing.validate(project, report, as_json, _engine(engine, dsn, master))
+        preparing.validate(project, report, as_json, engine_opener(engine, dsn, master))
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "predictive-scoring train --project data/projects/sample/scoring.yaml",
         "predictive-scoring train -p data/projects/bank_marketing/scoring.yaml --json",
     )
@@ -186,11 +141,11 @@ def train(
     from predictive_scoring.cli import modelling
 
     with output.answering(as_json):
-        modelling.train(project, models, tracking_uri, as_json, _engine(engine, dsn, master))
+        modelling.train(project, models, tracking_uri, as_json, engine_opener(engine, dsn, master))
 
 
 @app.command(
-    epilog=_example("predictive-scoring compare", "predictive-scoring compare --version 3 --against 1 --json")
+    epilog=example("predictive-scoring compare", "predictive-scoring compare --version 3 --against 1 --json")
 )
 def compare(
     project: ProjectOption = PROJECT,
@@ -208,12 +163,12 @@ def compare(
 
     with output.answering(as_json):
         modelling.compare(
-            project, version, against, models, tracking_uri, as_json, _engine(engine, dsn, master)
+            project, version, against, models, tracking_uri, as_json, engine_opener(engine, dsn, master)
         )
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "predictive-scoring promote",
         'predictive-scoring promote --version 3 --override "pilot, see ticket 12"',
     )
@@ -232,10 +187,10 @@ def promote(
     from predictive_scoring.cli import modelling
 
     with output.answering(as_json):
-        modelling.promote(project, version, override, models, tracking_uri, as_json, _now())
+        modelling.promote(project, version, override, models, tracking_uri, as_json, now())
 
 
-@app.command(epilog=_example("predictive-scoring rollback --project data/projects/sample/scoring.yaml"))
+@app.command(epilog=example("predictive-scoring rollback --project data/projects/sample/scoring.yaml"))
 def rollback(
     project: ProjectOption = PROJECT,
     models: ModelsOption = MODELS,
@@ -250,7 +205,7 @@ def rollback(
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "predictive-scoring score --project data/projects/sample/scoring.yaml --top 20",
         "predictive-scoring score --as-of 2026-05-01T00:00:00Z --out scores.csv",
         "predictive-scoring score --engine spark --out scores.parquet",
@@ -282,15 +237,13 @@ def score(
             out,
             models,
             as_json,
-            _engine(engine, dsn, master),
+            engine_opener(engine, dsn, master),
             keep_vectors=keep_vectors,
             now=int(datetime.now(UTC).timestamp()),
         )
 
 
-@app.command(
-    epilog=_example("predictive-scoring explain L-00012 --project data/projects/sample/scoring.yaml")
-)
+@app.command(epilog=example("predictive-scoring explain L-00012 --project data/projects/sample/scoring.yaml"))
 def explain(
     lead: Annotated[str, typer.Argument(help="Lead id.")],
     project: ProjectOption = PROJECT,
@@ -305,11 +258,11 @@ def explain(
     from predictive_scoring.cli import using
 
     with output.answering(as_json):
-        using.explain(project, lead, as_of, models, as_json, _engine(engine, dsn, master))
+        using.explain(project, lead, as_of, models, as_json, engine_opener(engine, dsn, master))
 
 
 @app.command(
-    epilog=_example(
+    epilog=example(
         "predictive-scoring replay --project data/projects/sample/scoring.yaml",
         "predictive-scoring replay --since 2026-11-01 --until 2026-11-07 --json",
     )
@@ -333,11 +286,13 @@ def replay(
     from predictive_scoring.cli import replaying
 
     with output.answering(as_json):
-        replaying.replay(project, since, until, tolerance, models, as_json, _engine(engine, dsn, master))
+        replaying.replay(
+            project, since, until, tolerance, models, as_json, engine_opener(engine, dsn, master)
+        )
 
 
 @app.command(
-    epilog=_example("predictive-scoring serve --project data/projects/sample/scoring.yaml --port 3001")
+    epilog=example("predictive-scoring serve --project data/projects/sample/scoring.yaml --port 3001")
 )
 def serve(
     project: ProjectOption = PROJECT,
@@ -362,7 +317,7 @@ def serve(
     raise typer.Exit(code)
 
 
-@app.command(epilog=_example("predictive-scoring doctor --json"))
+@app.command(epilog=example("predictive-scoring doctor --json"))
 def doctor(
     project: ProjectOption = PROJECT,
     models: ModelsOption = MODELS,
