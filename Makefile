@@ -83,11 +83,23 @@ bench: .venv/.dev
 bench-features: .venv/.dev
 	@$(BIN)/python benchmarks/features.py --write docs/benchmarks.md $(ARGS)
 
+# Scores against LightGBM, scikit-learn and a frequency score on public data; keeps the table in docs/benchmarks.md.
+# ARGS="--quick" takes fewer rows, ARGS="--only shoppers" one case.
+.PHONY: bench-quality
+bench-quality: .venv/.dev
+	@OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/quality.py --write docs/benchmarks.md $(ARGS)
+
 # The statistical trials at full length, with fresh seeds that are printed (quick forms are in make test).
 .PHONY: trials
 trials: .venv/.dev
 	@code=0; $(BIN)/python -m pytest -n 2 -m trial $(ARGS) || code=$$?; \
 	if [ $$code = 5 ]; then echo "there is no full-length trial yet"; else exit $$code; fi
+
+# Kills train, promote and a Spark job at every kind of moment, and looks at what is left; the full forms too.
+.PHONY: faults
+faults: .venv/.dev
+	@.ci/system-packages java
+	$(BIN)/python -m pytest -n 2 tests/faults $(ARGS)
 
 # Makes constraints.txt again from pyproject.toml, with the newest versions that its bounds allow.
 .PHONY: constraints
@@ -155,10 +167,11 @@ endif
 .PHONY: absent
 absent:
 
-# `promote` answers 3 when the candidate has not beaten the champion: the old champion then stays, which is fine.
+# `train` and `promote` answer 3 when the candidate has not beaten the champion: that one then stays, which is fine.
 models/sample.stamp: $(SAMPLE_INPUTS) | .venv/.runtime
 	$(CLI) simulate --project $(PROJECT)
-	$(CLI) train --project $(PROJECT)
-	@echo "$(CLI) promote --project $(PROJECT)"; code=0; $(CLI) promote --project $(PROJECT) || code=$$?; \
+	@code=0; for verb in train promote; do \
+	  echo "$(CLI) $$verb --project $(PROJECT)"; $(CLI) $$verb --project $(PROJECT) || { code=$$?; break; }; \
+	done; \
 	if [ $$code = 3 ] && [ -n "$(POINTER)" ]; then echo "The present champion stays."; else exit $$code; fi
 	@touch $@

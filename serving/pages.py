@@ -62,6 +62,7 @@ _environment.globals |= {
     "spoken_action_reason": wording.spoken_action_reason,
     "spoken_grade": wording.spoken_grade,
     "spoken_percentile": wording.spoken_percentile,
+    "spoken_evidence": wording.spoken_evidence,
 }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from predictive_scoring.nurture.gate import REASONS
-from predictive_scoring.schema import Score
+from predictive_scoring.schema import Evidence, Score
 from predictive_scoring.timeline import parse_instant, to_datetime
 
 STATUS_REASONS: Mapping[str, str] = {
@@ -67,6 +67,18 @@ def spoken_grade(grade: str) -> str:
     """`B1` in words."""
     fit, engagement = grade[0], grade[1]
     return f"Fit {fit}: {THIRDS[fit]} by who they are. Engagement {engagement}: {THIRDS[engagement]} by what they did."
+
+
+def spoken_evidence(evidence: Evidence) -> str:
+    """What a score rests on, in a sentence."""
+    if evidence.basis == "points_card":
+        return (
+            f"From the points card: {evidence.conversions:,} conversions are too few to learn from, so this is what "
+            "your rules say, not what your leads did."
+        )
+    if evidence.effective_sample_size is None:
+        return f"Learned from {evidence.conversions:,} conversions."
+    return f"As sure as the rate of {round(evidence.effective_sample_size):,} leads with a known outcome."
 
 
 def spoken_percentile(percentile: int) -> str:

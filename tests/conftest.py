@@ -184,8 +184,8 @@ class Registered:
         self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         self.run_id = self.store.champion().run_id
 
-    def add(self, note: str, verdict: str = "validated") -> Version:
-        """Register one more version."""
+    def add(self, note: str, verdict: str = "validated", against: str | None = None) -> Version:
+        """Register one more version, judged against the present champion or the bundle `against`."""
         first = read_bundle(self.store.path(self.store.succession().line[0].bundle))
         files = {**first.files, "model_card.md": f"{first.files['model_card.md']}\n{note}\n"}
         bundle = write_bundle(self.store.bundles, files, {"run_id": self.run_id})
@@ -193,13 +193,21 @@ class Registered:
             self.name,
             str(bundle.path),
             run_id=self.run_id,
-            tags={"bundle": bundle.identity, "verdict": verdict},
+            tags={
+                "bundle": bundle.identity,
+                "verdict": verdict,
+                "judged_against": against or f"sha256:{self.store.champion().bundle}",
+            },
         )
         return self.registry.version(self.name, str(made.version))
 
     def promote(self, version: Version, **more: str | None) -> Promotion:
         more.setdefault("promoted_at", "2026-08-01T00:00:00Z")
         return self.registry.promote(self.store, version, **more)
+
+    def tags(self, version: str) -> dict[str, str]:
+        """What MLflow notes on a version."""
+        return dict(self.client.get_model_version(self.name, version).tags)
 
     @property
     def alias(self) -> str:

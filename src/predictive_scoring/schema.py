@@ -171,6 +171,27 @@ class Action(Document):
     wait_until: str | None = Field(default=None, description="Not before this instant (quiet hours), UTC")
 
 
+Basis = Literal["points_card", "ridge", "blend"]
+"""What a model rests on: hand-written points, points and a ridge regression, or both and boosted trees."""
+
+
+class Evidence(Document):
+    """How much a score rests on."""
+
+    basis: Basis
+    conversions: int = Field(description="Conversions the model was trained on")
+    effective_sample_size: float | None = Field(
+        description="Leads whose observed rate would be as uncertain as this probability; null if not measured"
+    )
+
+
+class HorizonProbability(Document):
+    """P(converts within so many days)."""
+
+    days: int
+    probability: float
+
+
 class ModelReference(Document):
     """Which model spoke."""
 
@@ -193,6 +214,13 @@ class Score(Document):
         default=None, description="90 % range of the conversion rate of leads with this score"
     )
     horizon_days: int
+    horizons: tuple[HorizonProbability, ...] = Field(
+        default=(), description="The same on one rising curve of horizons; the main horizon among them"
+    )
+    expected_days: float | None = Field(
+        default=None, description="Mean days to conversion of those who convert within the longest horizon"
+    )
+    evidence: Evidence | None = None
     score: int | None = Field(default=None, ge=1, le=99)
     percentile: int | None = Field(default=None, ge=0, le=100, description="Share of leads scored lower")
     grade: str | None = Field(default=None, pattern="^[ABC][123]$")

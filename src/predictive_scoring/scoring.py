@@ -25,8 +25,11 @@ from predictive_scoring.insight.explanation import concepts, explain, fit_and_en
 from predictive_scoring.insight.stage import FAMILIES, filter_stages, most_likely
 from predictive_scoring.keeping.bundle import ScoringModel, read_bundle
 from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.model.grading import Readiness
 from predictive_scoring.nurture.recommendation import recommend
 from predictive_scoring.schema import (
+    Evidence,
+    HorizonProbability,
     Lead,
     ModelReference,
     NurtureContext,
@@ -44,6 +47,8 @@ STEADY = 3
 """A change of the score within this many points is `steady`."""
 
 Progress = Callable[[int, int], None]
+Sides = Mapping[str, Readiness]
+"""Lead id -> the side of the line of readiness on which the lead stood."""
 Served = Callable[[Sequence[Score], Sequence[Mapping[str, Value]]], None]
 """Is told scores and, one by one, the values of the model's features by name that they were made of."""
 
@@ -103,19 +108,29 @@ class Scorer:
             for family in FAMILIES
         )
 
-    def score(self, lead: Lead, as_of: int, served: Served | None = None) -> Score:
+    def score(
+        self, lead: Lead, as_of: int, served: Served | None = None, previous: Sides | None = None
+    ) -> Score:
         """The score of one lead with its history in hand, at `as_of` (epoch seconds)."""
-        return self.score_many([lead], as_of, served)[0]
+        return self.score_many([lead], as_of, served, previous)[0]
 
-    def score_many(self, leads: Sequence[Lead], as_of: int, served: Served | None = None) -> list[Score]:
-        """Scores of leads with their histories in hand, in their order."""
+    def score_many(
+        self,
+        leads: Sequence[Lead],
+        as_of: int,
+        served: Served | None = None,
+        previous: Sides | None = None,
+    ) -> list[Score]:
+        """Scores of leads with their histories in hand, in their order.
+
+        `previous` are the sides of the line on which leads stood before (see `score_frames`)."""
         subjects = [Subject(lead.lead_id, lead.created, lead.attributes, lead.touches) for lead in leads]
         now = self._folded(leads, as_of)
         before = self._folded(leads, as_of - WEEK)
         counts = np.array(
             [weekly_counts(lead, as_of, self.families, STAGE_WEEKS) for lead in leads], dtype=np.int64
         ).reshape(len(leads), STAGE_WEEKS, len(FAMILIES))
-        return self.score_frames(subjects, now, before, counts, as_of, served)
+        return self.score_frames(subjects, now, before, counts, as_of, served, previous)
 
     def score_tables(
         self,
@@ -125,6 +140,7 @@ class Scorer:
         chunk: int = 2000,
         progress: Progress | None = None,
         served: Served | None = None,
+        previous: Sides | None = None,
     ) -> Iterator[Score]:
         """Scores of every stored lead, in order of lead id, read by the engine that holds the tables."""
         touches = touches_by_lead(tables.touches)
@@ -138,7 +154,7 @@ class Scorer:
             now = self._expressed(tables, leads, as_of)
             before = self._expressed(tables, leads, as_of - WEEK)
             counts = self._counted(tables, leads, as_of)
-            yield from self.score_frames(subjects, now, before, counts, as_of, served)
+            yield from self.score_frames(subjects, now, before, counts, as_of, served, previous)
             if progress:
                 progress(min(start + chunk, total), total)
 
@@ -169,16 +185,21 @@ class Scorer:
         counts: np.ndarray,
         as_of: int,
         served: Served | None = None,
+        previous: Sides | None = None,
     ) -> list[Score]:
         """Scores of leads whose features are read, in their order.
 
         `now` and `before` hold a column for each of `features_read`, at `as_of` and a week earlier;
-        `counts` the weekly counts of events, (leads, STAGE_WEEKS, families)."""
+        `counts` the weekly counts of events, (leads, STAGE_WEEKS, families). A lead that `previous` knows changes
+        side only by a clear crossing of the line, so that leads beside it do not go to and fro."""
+        sides = previous or {}
         if not subjects:
             return []
         model, grading = self.scoring.model, self.scoring.grading
         base, contributions, limits, logits = model.contributions(now)
         low, high = model.interval(now)
+        sizes = model.effective_sample_size(now)
+        horizons, expected = self._curve(logits)
         scores = grading.scores(logits)
         earlier = grading.scores(model.logit(before))
         # A lead's first week is seldom whole. It is read as one all the same: otherwise three busy days would
@@ -198,7 +219,7 @@ class Scorer:
             logit = float(logits[number])
             probability = 1.0 / (1.0 + float(np.exp(-logit)))
             shares = [float(share) for share in contributions[number]]
-            readiness = grading.readiness(probability)
+            readiness = grading.readiness(probability, sides.get(subject.lead_id))
             stage = stages[number] if any(self.families) else None
             advice = (
                 Recommendation((), "ready")
@@ -213,6 +234,9 @@ class Scorer:
                     probability=probability,
                     interval=(min(float(low[number]), probability), max(float(high[number]), probability)),
                     horizon_days=self.scoring.project.conversion.horizon_days,
+                    horizons=horizons[number],
+                    expected_days=expected[number],
+                    evidence=self._evidence(float(sizes[number])),
                     score=int(scores[number]),
                     percentile=round(grading.percentile(int(scores[number]))),
                     grade=grading.grade(float(fit[number]), float(engagement[number])),
@@ -230,6 +254,33 @@ class Scorer:
             names = [feature.name for feature in self.features]
             served(documents, [{name: values[name] for name in names} for values in rows])
         return documents
+
+    def _curve(
+        self, logits: np.ndarray
+    ) -> tuple[list[tuple[HorizonProbability, ...]], Sequence[float | None]]:
+        """Probabilities of every horizon and the expected days, lead by lead; nothing where no curve was learned."""
+        curve = self.scoring.curve
+        if curve is None:
+            return [()] * len(logits), [None] * len(logits)
+        table = curve.probabilities(logits)
+        rows = [
+            tuple(
+                HorizonProbability(days=days, probability=float(p))
+                for days, p in zip(curve.horizons_days, row, strict=True)
+            )
+            for row in table
+        ]
+        return rows, [round(float(days), 1) for days in curve.expected_days(logits)]
+
+    def _evidence(self, size: float) -> Evidence | None:
+        rests_on = self.scoring.model.evidence
+        if rests_on is None:
+            return None
+        return Evidence(
+            basis=rests_on.basis,
+            conversions=rests_on.conversions,
+            effective_sample_size=None if np.isnan(size) else round(size, 1),
+        )
 
     def _refusal(self, subject: Subject, values: Mapping[str, Value], as_of: int) -> tuple[str, str] | None:
         """(status, reason) of a lead that gets no score, or None."""

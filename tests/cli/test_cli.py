@@ -2,8 +2,10 @@
 
 import csv
 import hashlib
+import html
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -362,16 +364,57 @@ def test_a_damaged_bundle_is_not_promoted_and_exits_with_4(world):
     assert (world.alias, world.line) == ("1", ["1"])
 
 
-def test_compare_judges_both_versions_on_the_same_rows(world):
+def test_compare_judges_both_versions_on_the_same_rows_and_promote_goes_by_it(world, tmp_path):
     world.add("second")
-    answer = call("compare", *registry(world))
+    page = tmp_path / "compare.html"
+    dry = call("compare", *registry(world), "--dry-run")
+    assert dry.exit_code == 0, dry.output
+    assert json.loads(dry.stdout)["recorded"] is False
+    assert world.tags("2")["verdict"] == "validated"
+    answer = call("compare", *registry(world), "--report", page)
     assert answer.exit_code == 0, answer.output
     document = json.loads(answer.stdout)
-    assert set(document) == {"candidate", "against", "verdict", "reasons"}
     assert (document["candidate"]["version"], document["against"]["version"]) == ("2", "1")
-    # They differ in their cards only.
+    # They differ in their cards only: nothing would be gained, so the place is not earned.
     assert document["candidate"]["metrics"] == document["against"]["metrics"]
-    assert document["verdict"] == "validated"
+    assert document["verdict"] == "rejected"
+    assert document["rows"]["newer_than_both_models"] is True
+    today = document["open_leads"]
+    assert (today["moved"], today["to_ready"], today["to_nurture"]) == (0, [], [])
+    assert today["leads"] > 0
+    assert document["recorded"] is True
+    assert world.tags("2")["verdict"] == "rejected"
+    assert world.tags("2")["judged_on"] == document["rows"]["what"]
+    text = page.read_text("utf-8")
+    for sentence in document["reasons"]:
+        assert sentence in html.unescape(text)
+    assert text.count("<svg") >= 3
+    assert not re.search(r"(src|href)=[\"'](https?:)?//", text), "the page opens offline"
+    refused = call("promote", *registry(world))
+    assert refused.exit_code == 3
+    assert (world.alias, world.line) == ("1", ["1"])
+
+
+def test_compare_with_a_version_that_is_not_champion_records_nothing(world):
+    world.add("second"), world.add("third", "rejected")
+    people = call("compare", *registry(world)[:-1], "--version", "3", "--against", "2")
+    assert people.exit_code == 0, people.output
+    said = " ".join(people.stdout.split())
+    assert "not the champion, so the verdict is not recorded" in said
+    assert "Judged on" in said
+    assert "open leads" in said
+
+
+def test_a_version_judged_against_an_earlier_champion_is_refused_by_name(world):
+    second = world.add("second")
+    world.add("third")
+    world.promote(second)
+    answer = call("promote", *registry(world))
+    assert answer.exit_code == 3
+    assert_named(
+        "GateRefused", ("judged against version 1", "compare --version 3"), json.loads(answer.stdout)
+    )
+    assert (world.alias, world.line) == ("2", ["1", "2"])
 
 
 # Score and explain ------------------------------------------------------------------------------------------

@@ -445,6 +445,12 @@ def test_python_of_the_features_page_runs():
         exec(compile(block.text, str(block), "exec"), {})  # noqa: S102 our own page
 
 
+def test_python_of_the_python_page_runs():
+    blocks = written_in("python", pages="docs/python.md")
+    assert len(blocks) >= 4
+    exec("\n".join(block.text for block in blocks), {})  # noqa: S102 our own page
+
+
 def test_python_of_the_data_scientists_page_runs(small_champion):
     blocks = written_in("python", pages="docs/data-scientist.md")
     assert len(blocks) >= 2

@@ -126,6 +126,8 @@ def validate(
     epilog=example(
         "predictive-scoring train --project data/projects/sample/scoring.yaml",
         "predictive-scoring train -p data/projects/bank_marketing/scoring.yaml --json",
+        "predictive-scoring train --report report.html",
+        "predictive-scoring train --trials 60 --minutes 10",
     )
 )
 def train(
@@ -135,22 +137,50 @@ def train(
     engine: EngineOption = ENGINE,
     dsn: DsnOption = None,
     master: MasterOption = MASTER,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write what the model is and how good, as one HTML page.")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Search for better settings: trials in all, those of a killed run counted."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Search for better settings: for at most so long.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train, judge and register a candidate. Exit 3 if it is rejected; it serves only once promoted."""
     from predictive_scoring.cli import modelling
 
     with output.answering(as_json):
-        modelling.train(project, models, tracking_uri, as_json, engine_opener(engine, dsn, master))
+        modelling.train(
+            project,
+            models,
+            tracking_uri,
+            as_json,
+            engine_opener(engine, dsn, master),
+            report=report,
+            trials=trials,
+            minutes=minutes,
+        )
 
 
 @app.command(
-    epilog=example("predictive-scoring compare", "predictive-scoring compare --version 3 --against 1 --json")
+    epilog=example(
+        "predictive-scoring compare --report compare.html",
+        "predictive-scoring compare --version 3 --against 1 --json",
+    )
 )
 def compare(
     project: ProjectOption = PROJECT,
     version: Annotated[str | None, typer.Option(help="The candidate; default: the newest.")] = None,
     against: Annotated[str | None, typer.Option(help="The other version; default: the champion.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write the comparison, with pictures, as one HTML page.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Do not record the verdict on the version.")
+    ] = False,
     models: ModelsOption = MODELS,
     tracking_uri: TrackingOption = TRACKING,
     engine: EngineOption = ENGINE,
@@ -158,12 +188,20 @@ def compare(
     master: MasterOption = MASTER,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge two versions on the same newest period, side by side."""
+    """Judge a version against the champion on the same newest rows, and record the verdict that promote goes by."""
     from predictive_scoring.cli import modelling
 
     with output.answering(as_json):
         modelling.compare(
-            project, version, against, models, tracking_uri, as_json, engine_opener(engine, dsn, master)
+            project,
+            version,
+            against,
+            models,
+            tracking_uri,
+            as_json,
+            engine_opener(engine, dsn, master),
+            dry_run=dry_run,
+            report=report,
         )
 
 
@@ -177,13 +215,16 @@ def promote(
     project: ProjectOption = PROJECT,
     version: Annotated[str | None, typer.Option(help="The version; default: the newest.")] = None,
     override: Annotated[
-        str | None, typer.Option(help="Written reason to promote a rejected version.")
+        str | None,
+        typer.Option(
+            help="Written reason (10 characters or more) to promote a version that has not earned it."
+        ),
     ] = None,
     models: ModelsOption = MODELS,
     tracking_uri: TrackingOption = TRACKING,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a version the champion: alias and pointer together. Exit 3 if it was rejected."""
+    """Make a version the champion: alias and pointer together. Exit 3 if it has not earned it against the champion."""
     from predictive_scoring.cli import modelling
 
     with output.answering(as_json):
@@ -208,6 +249,7 @@ def rollback(
     epilog=example(
         "predictive-scoring score --project data/projects/sample/scoring.yaml --top 20",
         "predictive-scoring score --as-of 2026-05-01T00:00:00Z --out scores.csv",
+        "predictive-scoring score --previous yesterday.csv --out today.csv",
         "predictive-scoring score --engine spark --out scores.parquet",
         "predictive-scoring score --keep-vectors 0.05",
     )
@@ -218,6 +260,12 @@ def score(
     lead: Annotated[list[str] | None, typer.Option(help="Only this lead (repeatable).")] = None,
     top: Annotated[int, typer.Option(min=1, help="Rows of the table for people.")] = 20,
     out: Annotated[Path | None, typer.Option(help="Also write all scores: .jsonl, .csv or .parquet.")] = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            help="An earlier --out: leads keep their readiness unless they clearly crossed the line."
+        ),
+    ] = None,
     keep_vectors: KeepOption = 0.0,
     models: ModelsOption = MODELS,
     engine: EngineOption = ENGINE,
@@ -240,6 +288,7 @@ def score(
             engine_opener(engine, dsn, master),
             keep_vectors=keep_vectors,
             now=int(datetime.now(UTC).timestamp()),
+            previous=previous,
         )
 
 
@@ -259,6 +308,81 @@ def explain(
 
     with output.answering(as_json):
         using.explain(project, lead, as_of, models, as_json, engine_opener(engine, dsn, master))
+
+
+@app.command(
+    epilog=example(
+        "predictive-scoring plan --project data/projects/sample/scoring.yaml",
+        "predictive-scoring plan --capacity 40 --json",
+    )
+)
+def plan(
+    project: ProjectOption = PROJECT,
+    capacity: Annotated[
+        int | None,
+        typer.Option(min=1, help="Leads that sales can work a week; default: readiness.weekly_capacity."),
+    ] = None,
+    models: ModelsOption = MODELS,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
+    as_json: JsonOption = False,
+) -> None:
+    """Say which leads to work with the time there is, how many should convert, and what more time would bring."""
+    from predictive_scoring.cli import planning
+
+    with output.answering(as_json):
+        planning.plan(project, capacity, models, as_json, engine_opener(engine, dsn, master))
+
+
+@app.command(
+    epilog=example(
+        "predictive-scoring monitor --report monitoring.html",
+        "predictive-scoring monitor -p data/projects/sample/scoring.yaml --no-log --json",
+    )
+)
+def monitor(
+    project: ProjectOption = PROJECT,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write what was found, with pictures, as one HTML page.")
+    ] = None,
+    log: Annotated[bool, typer.Option("--log/--no-log", help="Record the look as a run in MLflow.")] = True,
+    models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare the present leads with those of training, and scores with what became of them. Exit 3 on an alarm."""
+    from predictive_scoring.cli import watching
+
+    with output.answering(as_json):
+        watching.monitor(
+            project, report, log, models, tracking_uri, as_json, engine_opener(engine, dsn, master)
+        )
+
+
+@app.command(
+    epilog=example(
+        "predictive-scoring recalibrate --project data/projects/sample/scoring.yaml",
+        "predictive-scoring recalibrate --json",
+    )
+)
+def recalibrate(
+    project: ProjectOption = PROJECT,
+    models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
+    engine: EngineOption = ENGINE,
+    dsn: DsnOption = None,
+    master: MasterOption = MASTER,
+    as_json: JsonOption = False,
+) -> None:
+    """Register the champion with a new level of its probabilities, without retraining. Exit 3 if it is rejected."""
+    from predictive_scoring.cli import watching
+
+    with output.answering(as_json):
+        watching.recalibrate(project, models, tracking_uri, as_json, engine_opener(engine, dsn, master))
 
 
 @app.command(

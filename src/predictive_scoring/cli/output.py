@@ -71,8 +71,8 @@ def steps(title: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def counted(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on stderr, fed with (done, total)."""
+def counted(title: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on stderr, fed with (done, total); None where no total is known."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),

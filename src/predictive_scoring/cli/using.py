@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
 from rich.table import Table
 
+from predictive_scoring.cli.opening import champion_and_tables
 from predictive_scoring.cli.output import aside, counted, people, percent, print_json, show, steps
+from predictive_scoring.data.earlier_scores import read_earlier_scores
 from predictive_scoring.data.engines import Engine, open_engine
 from predictive_scoring.data.sinks import write_scores
-from predictive_scoring.data.sources import ProjectFile, Tables, load_project, open_tables
-from predictive_scoring.errors import InvalidSetting, UnknownModel
+from predictive_scoring.data.sources import Tables
+from predictive_scoring.errors import InvalidSetting
 from predictive_scoring.insight.explanation import probability_points, spoken_value
 from predictive_scoring.keeping.champion import BundleStore
 from predictive_scoring.keeping.vectors import FOLDER, VectorLog, sample
@@ -27,8 +28,8 @@ from predictive_scoring.schema import (
     ExplanationRow,
     Score,
 )
-from predictive_scoring.scoring import Scorer, Served, champion_scorer
-from predictive_scoring.timeline import format_instant, parse_instant
+from predictive_scoring.scoring import Scorer, Served
+from predictive_scoring.timeline import format_instant
 
 
 def score(
@@ -43,11 +44,27 @@ def score(
     *,
     keep_vectors: float = 0.0,
     now: int = 0,
+    previous: Path | None = None,
 ) -> None:
     """Score stored leads; print the best, or everything as JSON. Of the feature vectors the share `keep_vectors`
-    is kept for `replay`, as served `now` (epoch seconds)."""
-    with _ready(project, as_of, models, engine) as (loaded, scorer, tables, instant):
+    is kept for `replay`, as served `now` (epoch seconds). `previous` is an earlier file of scores: leads keep its
+    readiness unless they clearly crossed the line."""
+    earlier = read_earlier_scores(previous) if previous is not None else None
+    with champion_and_tables(project, as_of, models, engine) as (loaded, scorer, tables, instant):
+        if earlier is not None and (earlier.as_of or instant) > instant:
+            raise InvalidSetting(
+                what=f"the earlier scores are of {format_instant(earlier.as_of or 0)}, after {format_instant(instant)}",
+                where=str(previous),
+                remedy="Name the scores made before these.",
+            )
+        sides = earlier.readiness if earlier is not None else None
         if tables.engine.name == "spark" and out is not None and out.suffix == ".parquet" and not leads:
+            if previous is not None:
+                raise InvalidSetting(
+                    what="a Spark job reads no earlier scores: its executors judge each lead alone",
+                    where="--previous",
+                    remedy="Leave it out, or write the scores as .jsonl or .csv.",
+                )
             _score_on_spark(scorer, models / loaded.project.name, tables, instant, out, as_json, keep_vectors)
             return
         folder = models / loaded.project.name / FOLDER
@@ -55,10 +72,12 @@ def score(
         kept = keep_vectors if instant <= tables.observed_until else 0.0
         served = _keeping(VectorLog(folder), kept, now) if kept else None
         if leads:
-            scores = [scorer.score(tables.lead(lead), instant, served) for lead in leads]
+            scores = [scorer.score(tables.lead(lead), instant, served, sides) for lead in leads]
         else:
             with counted("scoring leads") as progress:
-                scores = list(scorer.score_tables(tables, instant, progress=progress, served=served))
+                scores = list(
+                    scorer.score_tables(tables, instant, progress=progress, served=served, previous=sides)
+                )
     if out is not None:
         write_scores(out, scores)
     if as_json:
@@ -170,7 +189,7 @@ def explain(
     engine: Callable[[], Engine] = open_engine,
 ) -> None:
     """Print one lead's score with its reasons and actions."""
-    with _ready(project, as_of, models, engine) as (_, scorer, tables, instant):
+    with champion_and_tables(project, as_of, models, engine) as (_, scorer, tables, instant):
         document = scorer.score(tables.lead(lead), instant)
     if as_json:
         print_json(document.model_dump(mode="json"))
@@ -227,22 +246,3 @@ def _contributions(explanation: Explanation, scorer: Scorer, most: int = 15) -> 
     share("all other factors", "", explanation.rows[most:])
     whole("this lead, before rounding", explanation.output)
     return table
-
-
-@contextmanager
-def _ready(
-    project: Path, as_of: str | None, models: Path, engine: Callable[[], Engine]
-) -> Iterator[tuple[ProjectFile, Scorer, Tables, int]]:
-    loaded = load_project(project)
-    scorer = champion_scorer(BundleStore(models / loaded.project.name))
-    if scorer.scoring.project.is_snapshot != loaded.project.is_snapshot:
-        raise UnknownModel(
-            what="the champion was trained on another kind of source (snapshot or event log)",
-            where=str(project),
-            remedy="Train and promote a model for this project file.",
-        )
-    with ExitStack() as open_until_answered:
-        with steps("reading the tables"):
-            tables = open_tables(loaded, open_until_answered.enter_context(engine()))
-        instant = tables.observed_until if as_of is None else parse_instant(as_of, where="--as-of")
-        yield loaded, scorer, tables, instant

@@ -1,13 +1,14 @@
 """What is wrong with the data, before a model can be fooled by it: findings with stable codes.
 
     PS101 error    the conversion never occurs             PS130 error    one column alone tells the outcome
-    PS102 error    fewer than 10 conversions (or, as a     PS131 error    name of a thing known afterwards
-          warning  fewer than 60)                          PS132 error    learned of only after the conversion
+    PS102 warning  fewer than 60 conversions (fewer than   PS131 error    name of a thing known afterwards
+                   10: a points card only)                 PS132 error    learned of only after the conversion
     PS103 error    no examples, or a period of one class   PS133 error    filled at another rate by outcome
     PS104 warning  a period with fewer than 10             PS134 error    one column makes the model too good
                    conversions                             PS135 error    overwritten after the cutoff
     PS105 warning  conversion rate below 0.1 % or above    PS136 info     column set aside as a leak
                    50 %                                    PS137 warning  waiver that no finding answers to
+    PS106 warning  history too short for periods in time
     PS110 warning  events before the lead's creation       PS140 warning  event property without any value
     PS111 warning  events of unknown leads                 PS141 info     event property with one value only
     PS112 warning  event types that are not declared       PS142 info     events known a day late or later
@@ -23,7 +24,7 @@
     PS123 warning  category with too many levels           PS126 warning  touches of unknown leads
     PS124 info     snapshot without a lead id              PS127 warning  touches of unknown actions
 
-An error means that training stops: PS101 to PS103 because it cannot succeed (exit 2), PS130 to PS135 because a leak is
+An error means that training stops: PS101 and PS103 because it cannot succeed (exit 2), PS130 to PS135 because a leak is
 suspected (exit 3) until the project file sets the column aside or waives the finding. A waived finding is info; one
 about something that no feature reads is a warning. The event log is read by aggregating expressions only.
 """
@@ -61,8 +62,9 @@ from predictive_scoring.data.maturity import (
     readiness_of,
     thin_periods,
 )
+from predictive_scoring.data.periods import arrangement_of
 from predictive_scoring.data.sources import Tables
-from predictive_scoring.errors import ConversionNeverOccurs, InputError, LeakSuspected, TrainingImpossible
+from predictive_scoring.errors import ConversionNeverOccurs, InputError, LeakSuspected
 from predictive_scoring.features.catalog import views_of
 from predictive_scoring.features.definitions import features_of
 from predictive_scoring.schema import Finding
@@ -115,8 +117,9 @@ class Audit:
     @property
     def verdict(self) -> str:
         """The answer in a few words."""
+        few = self.conversions < FEWEST_CONVERSIONS
         return {
-            0: "ready to train",
+            0: f"ready to train{', by a points card' if few else ''}",
             InputError.exit_code: "not ready to train: mend the errors first",
             LeakSuspected.exit_code: "not ready to train: answer for the suspected leaks first",
         }[self.exit_code]
@@ -166,6 +169,7 @@ def audit_project(tables: Tables, *, actions: Collection[str] | None = None) -> 
     findings = [
         *([refused] if refused else []),
         *data_findings(tables, actions=actions, log=log),
+        *(_arrangement(observations) if observations is not None else ()),
         *_periods(examples),
         *(leak.finding for leak in screen.findings),
         *_set_aside(project),
@@ -209,10 +213,7 @@ def data_findings(
 def screen_before_training(tables: Tables, dataset: Dataset) -> LeakScreen:
     """The gate before training: the leak screen of the examples at hand, all of it waived or empty.
 
-    Raises TrainingImpossible with fewer than 10 converted leads, LeakSuspected while a leak is suspected."""
-    for finding in _few_conversions(tables):
-        if finding.severity == "error":
-            raise TrainingImpossible(what=finding.what, where=finding.where, remedy=finding.remedy)
+    Raises LeakSuspected while a leak is suspected."""
     rows = screening_rows(dataset.observations)
     screen = screen_leaks(tables, rows, dataset.frame.loc[rows.index], dataset.features)
     refused = _refused(screen)
@@ -268,7 +269,7 @@ def _observed(tables: Tables) -> tuple[pd.DataFrame | None, Finding | None]:
 
 def _examples(observations: pd.DataFrame) -> dict[str, tuple[int, int]]:
     labels = {period: observations.loc[observations["period"] == period, "label"] for period in PERIODS}
-    return {period: (len(part), int(part.sum())) for period, part in labels.items()}
+    return {period: (len(part), int(part.sum())) for period, part in labels.items() if len(part)}
 
 
 def _few_conversions(tables: Tables) -> Iterator[Finding]:
@@ -276,26 +277,47 @@ def _few_conversions(tables: Tables) -> Iterator[Finding]:
         number = int(tables.outcome.sum())
     else:
         number = int(conversions(tables).index.isin(tables.leads["lead_id"]).sum())
-    if 0 < number < FEW_CONVERSIONS:
-        too_few = number < FEWEST_CONVERSIONS
+    expected = tables.project.conversion.expected_rate
+    if number >= FEW_CONVERSIONS or (number == 0 and expected is None):
+        return
+    if number < FEWEST_CONVERSIONS:
+        told = "a points card ranks the leads, its level fitted to "
+        told += f"the {expected:.2%} you expect" if number == 0 and expected is not None else "them"
+        told += f"; from {FEWEST_CONVERSIONS} conversions on it is learned what drives them"
+    else:
+        told = "scores will be rough, their ranges wide"
+    yield Finding(
+        "PS102",
+        "warning",
+        f"only {number} leads converted: {told}" if number else f"nobody converted yet: {told}",
+        "conversion",
+        f"Add older leads, or choose an earlier and more frequent conversion (a demo request instead of a won "
+        f"deal). Until {FEWEST_CONVERSIONS} say under `points` what you know; until {FEW_CONVERSIONS} keep attributes "
+        "and views few.",
+        number,
+    )
+
+
+def _arrangement(observations: pd.DataFrame) -> Iterator[Finding]:
+    told = {
+        "test later": "only the test comes later; what trains and what calibrates are different leads, drawn by lot",
+        "leads": "training, calibration and test are different leads, drawn by lot: drift between them is not seen",
+    }.get(arrangement_of(observations))
+    if told is not None:
         yield Finding(
-            "PS102",
-            "error" if too_few else "warning",
-            f"only {number} leads converted: "
-            + (
-                "too few to show what drives conversion"
-                if too_few
-                else "scores will be rough, their ranges wide"
-            ),
-            "conversion",
-            f"Add older leads, or choose an earlier and more frequent conversion (a demo request instead of a won "
-            f"deal). From {FEWEST_CONVERSIONS} on a model can be trained, from {FEW_CONVERSIONS} on it gains by "
-            "boosting; until then rank leads by hand-written rules and keep attributes and views few.",
-            number,
+            "PS106",
+            "warning",
+            f"the history is too short for three periods of whole label windows: {told}",
+            "conversion.horizon",
+            "Add older leads, or shorten the horizon; three horizons of history are enough.",
+            len(observations),
         )
 
 
 def _periods(examples: dict[str, tuple[int, int]]) -> Iterator[Finding]:
+    if 0 < len(examples) < len(PERIODS):
+        # Nothing is held out: PS102 has said why, and a share of so few is no figure.
+        return
     for period, text in zip(
         [name for name, (_, converted) in examples.items() if converted < FEWEST_CONVERSIONS],
         thin_periods(examples),

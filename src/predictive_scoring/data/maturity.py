@@ -22,7 +22,11 @@ LONGEST_FORECAST = 3650
 """Days ahead beyond which no date is given."""
 
 LEVELS = (
-    (0, "rules", "rank leads by hand-written rules or a points card; no slope can be learned yet"),
+    (
+        0,
+        "rules",
+        "train: a points card ranks the leads, its level fitted to them; no slope can be learned yet",
+    ),
     (FEWEST_CONVERSIONS, "ridge", "train a ridge regression, best with expert points as one of its features"),
     (FEW_CONVERSIONS, "blend", "train the blend of ridge and boosting"),
 )

@@ -40,6 +40,9 @@ FLAT_SCHEMA = pa.schema(
         "interval_low": pa.float64(),
         "interval_high": pa.float64(),
         "trend": pa.int64(),
+        "expected_days": pa.float64(),
+        "evidence": pa.string(),
+        "effective_sample_size": pa.float64(),
         **dict.fromkeys(("reasons", "actions", "model_version"), pa.string()),
     }
 )
@@ -109,6 +112,9 @@ def flat_row(score: Score) -> dict[str, object]:
         "interval_low": score.interval[0] if score.interval else None,
         "interval_high": score.interval[1] if score.interval else None,
         "trend": score.trend.change if score.trend else None,
+        "expected_days": score.expected_days,
+        "evidence": score.evidence.basis if score.evidence else None,
+        "effective_sample_size": score.evidence.effective_sample_size if score.evidence else None,
         "reasons": "; ".join(f"{reason.text} ({reason.points:+d})" for reason in score.reasons),
         "actions": "; ".join(action.label for action in score.actions),
         "model_version": score.model.version,

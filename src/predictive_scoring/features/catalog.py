@@ -34,9 +34,29 @@ class CatalogDocument(RootModel[dict[str, tuple[FeatureEntry, ...]]]):
 @cache
 def catalog() -> dict[str, FeatureView]:
     """The shipped views by name, in the order of `catalog.yaml`."""
+    return {name: _view(name, entries) for name, entries in _written().root.items()}
+
+
+@cache
+def _written() -> CatalogDocument:
     text = resources.files("predictive_scoring.features").joinpath("catalog.yaml").read_text("utf-8")
-    document = parse_document(text, "catalog.yaml", CatalogDocument, described_in="the head of catalog.yaml")
-    return {name: _view(name, entries) for name, entries in document.root.items()}
+    return parse_document(text, "catalog.yaml", CatalogDocument, described_in="the head of catalog.yaml")
+
+
+def _fading(entries: tuple[FeatureEntry, ...], project: Project) -> tuple[FeatureEntry, ...]:
+    """The entries, with the half-lives that the project gives the one event type that an entry reads."""
+
+    def given(entry: FeatureEntry) -> tuple[int, ...]:
+        (first, *others) = entry.events
+        setting = project.events.get(first)
+        return () if setting is None or others or entry.aggregate != "decayed" else setting.half_lives
+
+    return tuple(
+        entry.model_copy(update={"half_life": None, "half_lives": tuple(dict.fromkeys(given(entry)))})
+        if given(entry)
+        else entry
+        for entry in entries
+    )
 
 
 def _view(name: str, entries: tuple[FeatureEntry, ...]) -> FeatureView:
@@ -47,8 +67,9 @@ def views_of(project: Project) -> tuple[FeatureView, ...]:
     """The project's attributes as view `profile`, then every view that it lists.
 
     A shipped view keeps only features whose event types and properties the project declares (of several
-    event types under one alias, those that are declared); a view of the project's own must not read anything
-    undeclared. What the project excludes is excluded everywhere. Raises InvalidSetting."""
+    event types under one alias, those that are declared), and what fades of one event type alone fades with the
+    half-lives that the project gives the type. A view of the project's own must not read anything undeclared.
+    What the project excludes is excluded everywhere. Raises InvalidSetting."""
     profile = FeatureView(
         "profile", tuple(_attribute(name, setting) for name, setting in project.attributes.items())
     )
@@ -117,7 +138,8 @@ def _chosen(entry: str | FeatureViewSettings, project: Project) -> FeatureView:
                 where="feature_views",
                 remedy=(f"Did you mean {near[0]!r}? " if near else "") + f"Shipped: {', '.join(shipped)}.",
             )
-        fitting = (_fitting(feature, declared) for feature in shipped[entry].features)
+        view = _view(entry, _fading(_written().root[entry], project))
+        fitting = (_fitting(feature, declared) for feature in view.features)
         kept = tuple(
             _exclusions(feature, project)
             for feature in fitting

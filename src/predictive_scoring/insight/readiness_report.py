@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
-from markupsafe import Markup, escape
 
 from predictive_scoring.data.audit import Audit, remedies
 from predictive_scoring.data.leak_screen import SUSPICIOUS_AUC
+from predictive_scoring.insight.pages import render
 from predictive_scoring.settings import Project
 from predictive_scoring.timeline import DAY, format_instant
 
@@ -46,7 +43,8 @@ def readiness_report(
     Everything that comes from the user's tables and files is escaped."""
     sparks, first_day, last_day = _sparks(audit, project)
     told = labels or {}
-    return _template().render(
+    return render(
+        "readiness_report.html",
         project=project,
         audit=audit,
         tone={0: "good", 2: "bad", 3: "leak"}[audit.exit_code],
@@ -77,31 +75,6 @@ def readiness_report(
         ],
         lags=_lags(audit),
     )
-
-
-@cache
-def _template() -> jinja2.Template:
-    text = resources.files("predictive_scoring.insight").joinpath("readiness_report.html").read_text("utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["number"] = "{:,}".format
-    environment.filters["percent"] = _percent
-    environment.filters["prose"] = _prose
-    return environment.from_string(text)
-
-
-def _prose(text: str) -> Markup:
-    """Escaped text, what stands between backticks as code."""
-    parts = [
-        Markup("<code>{}</code>").format(part) if number % 2 else escape(part)
-        for number, part in enumerate(text.split("`"))
-    ]
-    return Markup().join(parts)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"
 
 
 def _periods(audit: Audit) -> list[dict[str, Any]]:

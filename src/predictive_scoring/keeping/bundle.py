@@ -5,7 +5,7 @@
     features.json     the feature views          model.json, model.txt   linear part, vocabularies,
                                                  calibration; LightGBM text (empty without trees)
     grading.json      reference.json             stages.json             playbook.json (if any)
-    metrics.json      golden.jsonl               model_card.md
+    metrics.json      golden.jsonl               model_card.md               curve.json (if any)
 
 The bundle's identity is the SHA-256 over the hashes of its files, so equal content has equal identity.
 """
@@ -16,12 +16,11 @@ import hashlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -36,7 +35,9 @@ from predictive_scoring.features.definitions import (
     to_document,
 )
 from predictive_scoring.insight.stage import StageParameters
+from predictive_scoring.keeping.drafts import draft_folder
 from predictive_scoring.model.calibrated import CalibratedModel
+from predictive_scoring.model.curve import ConversionCurve
 from predictive_scoring.model.grading import Grading
 from predictive_scoring.model.reference import Reference
 from predictive_scoring.nurture.playbook import Playbook
@@ -59,6 +60,14 @@ class ScoringModel:
     stages: StageParameters
     playbook: Playbook | None
     metrics: Mapping[str, Any]
+    curve: ConversionCurve | None = None
+    """P(converts) by horizon; None for snapshots, bundles of the release before, and before any conversion."""
+
+    @property
+    def is_points_card(self) -> bool:
+        """Whether no outcome has tested it: a hand-written card with a fitted level."""
+        evidence = self.model.evidence
+        return evidence is not None and evidence.basis == "points_card"
 
     @property
     def features(self) -> tuple[Feature, ...]:
@@ -82,6 +91,8 @@ class ScoringModel:
         }
         if self.playbook is not None:
             files["playbook.json"] = _json(self.playbook.to_document())
+        if self.curve is not None:
+            files["curve.json"] = _json(self.curve.to_document())
         return files
 
     @classmethod
@@ -97,6 +108,7 @@ class ScoringModel:
             stages=StageParameters.model_validate(documents["stages.json"]),
             playbook=Playbook.from_document(documents["playbook.json"]) if "playbook.json" in files else None,
             metrics=documents["metrics.json"],
+            curve=ConversionCurve.from_document(documents["curve.json"]) if "curve.json" in files else None,
         )
 
 
@@ -140,25 +152,36 @@ def write_bundle(into: Path, files: Mapping[str, str], facts: Mapping[str, Any])
         "format": FORMAT,
         "bundle": identity,
         "files": {name: _digest(text) for name, text in sorted(files.items())},
+        "code": code_hash(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONED}},
         **facts,
     }
     target = into / identity[:16]
     if not target.exists():
-        into.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=into))
         try:
-            for name, text in {**files, MANIFEST: _json(manifest)}.items():
-                _write_synced(draft / name, text)
-            # mkdtemp makes a private folder; a service under another account has to read the bundle.
-            draft.chmod(0o755)
-            draft.replace(target)
+            with draft_folder(into) as draft:
+                for name, text in {**files, MANIFEST: _json(manifest)}.items():
+                    _write_synced(draft / name, text)
+                # A private folder at first; a service under another account has to read the bundle.
+                draft.chmod(0o755)
+                draft.replace(target)
         except OSError:
-            shutil.rmtree(draft, ignore_errors=True)
             # Another process may have put the same content there first, which is just as well.
             if not target.exists():
                 raise
     return read_bundle(target)
+
+
+@cache
+def code_hash() -> str:
+    """SHA-256 (hex) over this package's sources: the code that trained, whatever its version is called."""
+    root = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        if path.suffix in (".py", ".yaml") and "_serving" not in path.relative_to(root).parts:
+            digest.update(f"{path.relative_to(root).as_posix()}\n".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _version(distribution: str) -> str:

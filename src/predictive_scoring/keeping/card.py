@@ -15,7 +15,7 @@ def model_card(scoring: ScoringModel, data_hash: str) -> str:
         for name, part in periods.items()
     )
     figures = "\n".join(
-        f"| {label} | {_figure(test[key])} |"
+        f"| {label} | {_figure(None if test is None else test[key])} |"
         for key, label in (
             ("auc", "AUC"),
             ("pr_auc", "Average precision"),
@@ -34,12 +34,15 @@ def model_card(scoring: ScoringModel, data_hash: str) -> str:
         f"Waived: {leak['waiver']}"
         for leak in scoring.metrics.get("leak_screen", {}).get("waived", ())
     )
+    silent = "\n".join(f"- `{name}`: {why}" for name, why in scoring.metrics.get("set_aside", {}).items())
     return f"""# {project.name}
 
 {project.description or "No description."}
 
 **Predicts** the probability that a lead converts (`{project.conversion.event or project.conversion.column}`) within
 {project.conversion.horizon_days} days of the instant it is scored.
+
+{_rests_on(scoring)}
 
 ## Data
 
@@ -57,6 +60,10 @@ Suspected leaks that were read all the same, each waived by the project file wit
 
 {waived or "None."}
 
+Features that are not read because they could raise the score of a lead that does nothing:
+
+{silent or "None."}
+
 ## Quality on the test period (the newest, unseen in training)
 
 | measure | value |
@@ -69,6 +76,21 @@ Made to rank leads for sales and nurturing. Not for decisions about credit, empl
 for leads unlike those above. The range beside a score speaks of leads with this score, never of one lead. A score
 says how likely a conversion is, not that an action would cause one.
 """
+
+
+_BASES = {
+    "points_card": "**Cold start**: a points card whose level alone was fitted. What it says is what people believe; "
+    "no outcome has tested it.",
+    "ridge": "Rests on a points card and a ridge regression: there are too few conversions for trees.",
+    "blend": "Rests on a ridge regression (with the points card inside) blended with boosted trees.",
+}
+
+
+def _rests_on(scoring: ScoringModel) -> str:
+    evidence = scoring.model.evidence
+    if evidence is None:
+        return "What it rests on was not noted when it was made."
+    return f"{_BASES[evidence.basis]} {evidence.conversions:,} conversions, {evidence.examples:,} examples."
 
 
 def _figure(value: float | None) -> str:

@@ -20,10 +20,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from predictive_scoring.errors import CorruptBundle, UnknownModel
+from predictive_scoring.errors import CorruptBundle, GateRefused, UnknownModel
 
 POINTER = "champion.json"
 PENDING = "promotion.pending.json"
+VALIDATED = "validated"
+NOBODY = "none"
+"""What a version was judged against that was judged before there was a champion."""
+LEAST_REASON = 10
+"""Characters of a reason to override the gate."""
 
 
 @dataclass(frozen=True)
@@ -121,26 +126,93 @@ class BundleStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX)
+            # Only the holder of the lock writes here: a draft is what a killed one left.
+            for name in (POINTER, PENDING):
+                for left in self.folder.glob(f".{name}-*"):
+                    left.unlink(missing_ok=True)
             yield
 
-    def begin(self, target: Promotion | None) -> None:
-        """Note the promotion under way, so that an interrupted one can be settled."""
-        _replace(self.folder / PENDING, {"target": asdict(target) if target else None})
+    def begin(self, target: Promotion | None, leaving: str | None = None) -> None:
+        """Note the move under way, so that an interrupted one can be settled: whom it makes champion, and for a
+        rollback the version that it takes away."""
+        _replace(self.folder / PENDING, {"target": asdict(target) if target else None, "leaving": leaving})
 
     def pending(self) -> bool:
-        """A promotion was interrupted between alias and pointer."""
+        """A promotion or rollback was interrupted between alias and pointer, or just after."""
         return (self.folder / PENDING).exists()
+
+    def leaving(self) -> str | None:
+        """The version that the noted rollback takes away, if it is one that can be read."""
+        try:
+            found = json.loads((self.folder / PENDING).read_text("utf-8"))["leaving"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return found if isinstance(found, str) else None
 
     def settle(self) -> None:
         """The promotion is complete on both sides."""
         (self.folder / PENDING).unlink(missing_ok=True)
 
 
+def check_earned(
+    succession: Succession, bundle: str, *, version: str, verdict: str, judged_against: str, where: str
+) -> None:
+    """Whether a version may become champion without an override: it was validated, against the present champion.
+
+    `bundle` is its folder name; `judged_against` the identity of the champion that it was judged against, `none` where
+    there was none, or empty where nobody noted it. The very bundle that is champion always may. Raises GateRefused."""
+    champion = succession.champion
+    if champion is not None and champion.bundle == bundle:
+        return
+    remedy = 'or promote with --override "the reason" (ten characters or more), which is recorded.'
+    if verdict != VALIDATED:
+        raise GateRefused(
+            what=f"version {version} was {verdict or 'never judged'}",
+            where=where,
+            remedy=f"Train a better one, {remedy}",
+        )
+    # Without a champion nothing better is lost, whatever it was judged against.
+    if champion is None or judged_against.removeprefix("sha256:")[:16] == champion.bundle:
+        return
+    raise GateRefused(
+        what=f"version {version} was judged against {_named(succession, judged_against)}, "
+        f"but version {champion.version} is champion now",
+        where=where,
+        remedy=f"Run predictive-scoring compare --version {version}, which judges it again, {remedy}",
+    )
+
+
+def _named(succession: Succession, judged_against: str) -> str:
+    if judged_against in ("", NOBODY):
+        return "no champion"
+    bundle = judged_against.removeprefix("sha256:")[:16]
+    versions = [past.version for past in succession.line if past.bundle == bundle]
+    return (
+        f"version {versions[-1]}" if versions else f"bundle {bundle}, which is not in the line of champions"
+    )
+
+
+def check_reason(override: str | None) -> str | None:
+    """The written reason without blanks around it, None where none was given. Raises GateRefused for one too short
+    to tell anybody why."""
+    if override is None:
+        return None
+    reason = override.strip()
+    if len(reason) < LEAST_REASON:
+        raise GateRefused(
+            what=f"the reason {reason!r} is shorter than {LEAST_REASON} characters",
+            where="--override",
+            remedy="Write what a reader has to know a year from now: who decided, and why.",
+        )
+    return reason
+
+
 def succeeded_by(succession: Succession, promotion: Promotion) -> Succession:
-    """The line with a new champion; promoting the champion again only renews its entry."""
+    """The line with a new champion; promoting the champion again only renews its entry, whose reason stays."""
     line = succession.line
     if line and line[-1].bundle == promotion.bundle:
-        return replace(succession, line=(*line[:-1], promotion))
+        renewed = replace(promotion, override=promotion.override or line[-1].override)
+        return replace(succession, line=(*line[:-1], renewed))
     return Succession((*line, promotion))
 
 

@@ -5,26 +5,52 @@ Kept apart from the blend so that everything LightGBM-specific (threads, determi
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-
-import numpy as np
-import numpy.typing as npt
-
-# Idle OpenMP threads spin by default, which made two threads 12-30 times slower than one on a shared machine. The
-# variable is read when the OpenMP runtime is loaded, that is, by the import below: it must be set before.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import lightgbm as lgb
+import numpy as np
+import numpy.typing as npt
 
 from predictive_scoring.model.columns import Column
 
 Booster = lgb.Booster
 Floats = npt.NDArray[np.float64]
 
-LEAVES = 8
-LEARNING_RATE = 0.05
 _FAR = 1e300
+
+
+@dataclass(frozen=True)
+class BoosterSettings:
+    """The settings of a booster that a search may change; the defaults suit some hundred to some thousand conversions.
+
+    ``leaves`` per tree, ``min_data`` rows per leaf, ``l2`` penalty of a leaf, ``feature_fraction`` of the columns that
+    each tree sees. The number of trees (rounds) is chosen beside them.
+    """
+
+    leaves: int = 8
+    learning_rate: float = 0.05
+    min_data: int = 30
+    l2: float = 10.0
+    feature_fraction: float = 0.7
+
+    def to_document(self) -> dict[str, Any]:
+        """Return a JSON-able document."""
+        return asdict(self)
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> BoosterSettings:
+        """Rebuild from :meth:`to_document`."""
+        return cls(**document)
+
+    @property
+    def depth(self) -> int:
+        """Two more than a balanced tree needs, because the cost of contributions grows with depth squared."""
+        return (self.leaves - 1).bit_length() + 2
+
+
+DEFAULT_SETTINGS = BoosterSettings()
 
 
 def booster_matrix(encoded: Floats, columns: Sequence[Column]) -> Floats:
@@ -46,6 +72,7 @@ def fit_booster(
     rounds: int,
     seed: int,
     weight: Floats | None = None,
+    settings: BoosterSettings = DEFAULT_SETTINGS,
 ) -> Booster:
     """Fit ``rounds`` small trees by log-loss on encoded rows (n, k) and outcomes (n,) of 0/1.
 
@@ -60,12 +87,12 @@ def fit_booster(
         "deterministic": True,
         "force_row_wise": True,
         "num_threads": 1,
-        "num_leaves": LEAVES,
-        "max_depth": 5,
-        "learning_rate": LEARNING_RATE,
-        "min_data_in_leaf": 30,
-        "lambda_l2": 10.0,
-        "feature_fraction": 0.7,
+        "num_leaves": settings.leaves,
+        "max_depth": settings.depth,
+        "learning_rate": settings.learning_rate,
+        "min_data_in_leaf": settings.min_data,
+        "lambda_l2": settings.l2,
+        "feature_fraction": settings.feature_fraction,
         "bagging_fraction": 0.8,
         "bagging_freq": 1,
         "cat_smooth": 20.0,

@@ -12,15 +12,17 @@ import numpy.typing as npt
 from scipy.special import expit
 
 from predictive_scoring.errors import TrainingImpossible
-from predictive_scoring.model.platt import platt_newton
+from predictive_scoring.model.platt import MIN_SLOPE, platt_newton
 
 Floats = npt.NDArray[np.float64]
 
 LOGIT_LIMIT = 15.0
 """Calibrated log-odds stay within +-15 (1 in 3 million): beyond, ``logit(sigmoid(z)) == z`` is lost to rounding."""
 INTERVAL_LEVEL = 0.90
-SPREAD = (0.5, 1.0)
-"""Prior standard deviations of slope and level in the bootstrap: wide, so that no range is narrow by assumption."""
+SPREAD = (0.15, 0.25)
+"""Prior standard deviations of slope and level in the bootstrap: wider than the prior of the fit, so that no range is
+narrow by assumption (simulated worlds with 40 and 120 conversions, nominal 90 %: the range of a whole model covers .92
+and .90 with the prior of the fit, .95 and .95 with this one, .99 and .98 with 0.25 and 0.4)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,20 @@ class PlattCalibration:
         tail = (1.0 - INTERVAL_LEVEL) / 2.0
         low, high = expit(np.quantile(z, [tail, 1.0 - tail], axis=-1))
         return np.minimum(low, p), np.maximum(high, p)
+
+    def effective_sample_size(self, margin: npt.ArrayLike) -> Floats:
+        """Return, per margin (n,), how many independent leads' observed rate would be as uncertain as the probability.
+
+        ``1 / (p (1 - p) var(z))``: a rate p of N leads has the variance ``1 / (N p (1 - p))`` in log-odds, and z are
+        the replicates. NaN without replicates.
+        """
+        m = np.asarray(margin, dtype=np.float64)
+        if len(self._pairs) < 2:
+            return np.full(m.shape, np.nan)
+        p = self.probability(m)
+        variance = (m[..., None] * self._pairs[:, 0] + self._pairs[:, 1]).var(axis=-1, ddof=1)
+        result: Floats = 1.0 / (p * (1.0 - p) * np.maximum(variance, 1e-12))
+        return result
 
     def to_document(self) -> dict[str, Any]:
         """Return a JSON-able document; floats survive a round trip exactly."""
@@ -114,10 +130,23 @@ def fit_platt(
     lead = np.arange(len(m)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
     leads = int(lead.max()) + 1
     random = np.random.default_rng(seed)
-    pairs = []
-    for _ in range(replicates):
+    drawn_fits = np.empty((replicates, 2))
+    for b in range(replicates):
         drawn = np.bincount(random.integers(0, leads, leads), minlength=leads)[lead]
         # A drawn prior: where the data say little, the spread must come from it instead of vanishing.
         prior = (random.normal(1.0, SPREAD[0]), SPREAD[0], random.normal(0.0, SPREAD[1]), SPREAD[1])
-        pairs.append(platt_newton(m, outcome, w * drawn, start=fitted, prior=prior))
-    return replace(PlattCalibration(*fitted), replicates=tuple(pairs))
+        drawn_fits[b] = platt_newton(m, outcome, w * drawn, start=fitted, prior=prior)
+    return replace(PlattCalibration(*fitted), replicates=_about(fitted, drawn_fits, float(m.mean())))
+
+
+def _about(fitted: tuple[float, float], drawn: Floats, centre: float) -> tuple[tuple[float, float], ...]:
+    """The drawn (slope, intercept) pairs (B, 2) moved so that slope and level at ``centre`` average to the fit's.
+
+    The wider prior of the draws would otherwise put the range about another fit than the one that is told.
+    """
+    if len(drawn) == 0:
+        return ()
+    level = drawn[:, 0] * centre + drawn[:, 1]
+    level += fitted[0] * centre + fitted[1] - level.mean()
+    slope = np.maximum(drawn[:, 0] + fitted[0] - drawn[:, 0].mean(), MIN_SLOPE)
+    return tuple((float(a), float(b)) for a, b in zip(slope, level - slope * centre, strict=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-Floats = npt.NDArray[np.float64]
+from predictive_scoring.model.challenge import Challenge, Check, challenge
+from predictive_scoring.model.rows import ECE_BINS, checked_rows, equal_bins, row_losses
 
-ECE_BINS = 15
-_TINY = 1e-15
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,21 @@ class Metrics:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a model passed; ``reasons`` are plain sentences with the numbers, one per check."""
+    """Whether a model passed, the ``checks`` one by one, and the paired tests against the champion (``challenge``),
+    where there was one."""
 
-    validated: bool
-    reasons: tuple[str, ...]
+    checks: tuple[Check, ...]
+    challenge: Challenge | None = None
+
+    @property
+    def validated(self) -> bool:
+        """Whether every check passed."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """A plain sentence with the numbers for each check."""
+        return tuple(check.sentence for check in self.checks)
 
     @property
     def name(self) -> str:
@@ -62,24 +74,30 @@ class Verdict:
         return {"verdict": self.name, "reasons": list(self.reasons)}
 
 
-def evaluate(y: npt.ArrayLike, p: npt.ArrayLike) -> Metrics:
+def evaluate(y: npt.ArrayLike, p: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> Metrics:
     """Return the metrics of probabilities ``p`` (n,) against outcomes ``y`` (n,) of 0/1.
+
+    ``weight`` (n,) are censoring weights of mean 1: an example stands for so many. ``n`` and ``conversions`` count
+    examples all the same, and the bins and the top tenth are of examples.
 
     Raises ValueError for empty or unequal input, outcomes other than 0/1 and probabilities outside [0, 1].
     """
-    outcome, probability = _checked(y, p)
+    outcome, probability = checked_rows(y, p)
+    w = np.ones(len(outcome)) if weight is None else np.asarray(weight, dtype=np.float64)
     conversions = int(outcome.sum())
     both = 0 < conversions < len(outcome)
-    table = calibration_table(outcome, probability)
-    gap = (table["predicted"] - table["observed"]).abs() * table["leads"]
-    rate = float(outcome.mean())
+    table = calibration_table(outcome, probability, weight=w)
+    gap = (table["predicted"] - table["observed"]).abs() * table["weight"]
+    rate = float(np.average(outcome, weights=w))
     captured = _conversions_in_top(outcome, probability, 0.10) / conversions if conversions else math.nan
     return Metrics(
-        auc=float(roc_auc_score(outcome, probability)) if both else math.nan,
-        pr_auc=float(average_precision_score(outcome, probability)) if conversions else math.nan,
-        log_loss=float(row_losses(outcome, probability).mean()),
-        brier=float(((probability - outcome) ** 2).mean()),
-        ece=float(gap.sum() / len(outcome)),
+        auc=float(roc_auc_score(outcome, probability, sample_weight=w)) if both else math.nan,
+        pr_auc=float(average_precision_score(outcome, probability, sample_weight=w))
+        if conversions
+        else math.nan,
+        log_loss=float(np.average(row_losses(outcome, probability), weights=w)),
+        brier=float(np.average((probability - outcome) ** 2, weights=w)),
+        ece=float(gap.sum() / w.sum()),
         base_rate=rate,
         lift_at_10=captured * len(outcome) / _top(len(outcome), 0.10),
         capture_at_10=captured,
@@ -89,76 +107,69 @@ def evaluate(y: npt.ArrayLike, p: npt.ArrayLike) -> Metrics:
 
 
 def judge(
-    y: npt.ArrayLike, p: npt.ArrayLike, *, known_base_rate: float, champion_p: npt.ArrayLike | None = None
+    y: npt.ArrayLike,
+    p: npt.ArrayLike,
+    *,
+    known_base_rate: float,
+    champion_p: npt.ArrayLike | None = None,
+    leads: npt.ArrayLike | None = None,
+    segments: Mapping[str, npt.ArrayLike] | None = None,
+    weight: npt.ArrayLike | None = None,
 ) -> Verdict:
-    """Judge a model on a test period it has not seen.
+    """Judge a model on rows it has not seen: outcomes ``y`` (n,) of 0/1 and probabilities ``p`` (n,).
 
-    Rejected when its log-loss is not better than always answering ``known_base_rate`` (the rate known before the test
-    period; the period's own rate would be hindsight), when its AUC is at most .5, or when it is worse than the champion
-    (``champion_p`` (n,), same rows) by more than one standard error of the paired per-row differences in log-loss.
+    Rejected when its log-loss is not better than always answering ``known_base_rate`` (the rate known before these
+    rows; their own rate would be hindsight), when its AUC is at most .5, or when it has not earned the place of the
+    champion (``champion_p`` (n,), same rows): see `model.challenge`, which also reads ``leads`` (n,), ``segments``
+    (column -> levels (n,)) and ``weight`` (n,). Raises ValueError for impossible input.
     """
-    outcome, probability = _checked(y, p)
+    outcome, probability = checked_rows(y, p)
     if not 0.0 < known_base_rate < 1.0:
         raise ValueError(f"known_base_rate must lie strictly between 0 and 1, not {known_base_rate}")
-    losses = row_losses(outcome, probability)
+    w = np.ones(len(outcome)) if weight is None else np.asarray(weight, dtype=np.float64)
     loss, constant = (
-        float(losses.mean()),
-        float(row_losses(outcome, np.full(len(outcome), known_base_rate)).mean()),
+        float(np.average(row_losses(outcome, answer), weights=w))
+        for answer in (probability, np.full(len(outcome), known_base_rate))
     )
-    checks: list[tuple[bool, str]] = []
     better = loss < constant
     relation = "better" if better else "not better"
-    checks.append(
-        (
-            better,
-            f"Log-loss {loss:.4f} is {relation} than {constant:.4f}, that of the known rate {known_base_rate:.2%}.",
-        )
-    )
-    auc = evaluate(outcome, probability).auc
-    if math.isnan(auc):
-        checks.append(
-            (False, "The test period holds only one kind of outcome, so the ranking cannot be judged.")
-        )
-    else:
+    told = f"Log-loss {loss:.4f} is {relation} than {constant:.4f}, that of the known rate {known_base_rate:.2%}."
+    checks = [Check("base_rate", better, told)]
+    if 0.0 < outcome.mean() < 1.0:
+        auc = float(roc_auc_score(outcome, probability, sample_weight=w))
         ranks = auc > 0.5
-        checks.append(
-            (ranks, f"AUC {auc:.3f} is {'above' if ranks else 'not above'} 0.5, the value of a random order.")
-        )
-    if champion_p is not None:
-        _, champion = _checked(outcome, champion_p)
-        difference = losses - row_losses(outcome, champion)
-        worse = float(difference.mean())
-        error = float(difference.std(ddof=1)) / math.sqrt(len(difference)) if len(difference) > 1 else 0.0
-        holds = worse <= error
-        relation = "lower than" if worse < 0 else "higher than" if worse > 0 else "away from"
-        checks.append(
-            (
-                holds,
-                f"Log-loss is {abs(worse):.4f} {relation} the champion's on the same rows (standard error "
-                f"{error:.4f})" + ("." if holds else ", worse by more than one standard error."),
-            )
-        )
-    return Verdict(all(passed for passed, _ in checks), tuple(reason for _, reason in checks))
+        told = f"AUC {auc:.3f} is {'above' if ranks else 'not above'} 0.5, the value of a random order."
+    else:
+        ranks, told = False, "These rows hold only one kind of outcome, so the ranking cannot be judged."
+    checks.append(Check("ranking", ranks, told))
+    if champion_p is None:
+        return Verdict(tuple(checks))
+    against = challenge(outcome, probability, champion_p, leads=leads, segments=segments, weight=w)
+    return Verdict((*checks, *against.checks), against)
 
 
-def calibration_table(y: npt.ArrayLike, p: npt.ArrayLike, *, bins: int = ECE_BINS) -> pd.DataFrame:
+def calibration_table(
+    y: npt.ArrayLike, p: npt.ArrayLike, *, bins: int = ECE_BINS, weight: npt.ArrayLike | None = None
+) -> pd.DataFrame:
     """Return predicted against observed rates in ``bins`` bins of equal count, lowest predictions first.
 
-    Columns ``leads``, ``predicted`` (mean), ``observed`` (rate), ``low`` and ``high`` (90 % Wilson interval). Equal
-    predictions are never split between bins, so the table does not depend on the order of rows.
+    Columns ``leads``, ``weight`` (of all of them), ``predicted`` (mean), ``observed`` (rate), ``low`` and ``high`` (90 %
+    Wilson interval). Equal predictions are never split between bins, so the table does not depend on the order of rows.
     """
-    outcome, probability = _checked(y, p)
+    outcome, probability = checked_rows(y, p)
+    w = np.ones(len(outcome)) if weight is None else np.asarray(weight, dtype=np.float64)
     order = np.argsort(probability, kind="stable")
-    ranked, hits = probability[order], outcome[order]
-    edges = np.linspace(0, len(ranked), min(bins, len(ranked)) + 1).astype(int)[1:-1]
-    starts = np.unique(np.concatenate([[0], np.searchsorted(ranked, ranked[edges], side="left")]))
+    ranked, hits, w = probability[order], outcome[order], w[order]
+    starts = equal_bins(ranked, bins)
     leads = np.diff(np.append(starts, len(ranked)))
-    observed = np.add.reduceat(hits, starts) / leads
+    weights = np.add.reduceat(w, starts)
+    observed = np.add.reduceat(hits * w, starts) / weights
     low, high = _wilson(observed, leads)
     return pd.DataFrame(
         {
             "leads": leads,
-            "predicted": np.add.reduceat(ranked, starts) / leads,
+            "weight": weights,
+            "predicted": np.add.reduceat(ranked * w, starts) / weights,
             "observed": observed,
             "low": low,
             "high": high,
@@ -172,34 +183,13 @@ def gain_table(y: npt.ArrayLike, p: npt.ArrayLike, *, steps: int = 20) -> pd.Dat
     Columns ``contacted`` (share of leads), ``captured`` (share of conversions) and ``lift`` (their ratio). NaN without
     any conversion.
     """
-    outcome, probability = _checked(y, p)
+    outcome, probability = checked_rows(y, p)
     conversions = float(outcome.sum())
     shares = np.arange(1, steps + 1) / steps
     contacted = np.array([_top(len(outcome), s) / len(outcome) for s in shares])
     hits = np.array([_conversions_in_top(outcome, probability, s) for s in shares])
     captured = hits / conversions if conversions else np.full(steps, math.nan)
     return pd.DataFrame({"contacted": contacted, "captured": captured, "lift": captured / contacted})
-
-
-def row_losses(y: npt.ArrayLike, p: npt.ArrayLike) -> Floats:
-    """Return the log-loss of each row (n,), natural log."""
-    outcome = np.asarray(y, dtype=np.float64)
-    probability = np.clip(np.asarray(p, dtype=np.float64), _TINY, 1.0 - _TINY)
-    result: Floats = -(outcome * np.log(probability) + (1.0 - outcome) * np.log1p(-probability))
-    return result
-
-
-def _checked(y: npt.ArrayLike, p: npt.ArrayLike) -> tuple[Floats, Floats]:
-    outcome, probability = np.asarray(y, dtype=np.float64), np.asarray(p, dtype=np.float64)
-    if outcome.ndim != 1 or outcome.shape != probability.shape or len(outcome) == 0:
-        raise ValueError(
-            f"need two non-empty rows of equal length, not shapes {outcome.shape}, {probability.shape}"
-        )
-    if not np.isin(outcome, (0.0, 1.0)).all():
-        raise ValueError("outcomes must be 0 or 1; drop censored rows first")
-    if not ((probability >= 0.0) & (probability <= 1.0)).all():
-        raise ValueError("probabilities must lie in [0, 1]")
-    return outcome, probability
 
 
 def _top(n: int, share: float) -> int:

@@ -1,13 +1,15 @@
 """Ridge logistic regression over transformed lead inputs, stored as plain numbers.
 
-The inputs arrive as the encoded matrix of :mod:`predictive_scoring.model.columns`: one float column per
-:class:`Column`, NaN = missing, a category as the integer code of its vocabulary (``len(vocabulary)`` = unseen).
-This module turns that matrix into a design matrix and fits
+The inputs arrive as the encoded matrix of :mod:`predictive_scoring.model.columns`;
+:mod:`predictive_scoring.model.design` turns it into a design matrix D, and this module fits
 
-    minimise  sum_i w_i log(1 + exp(-s_i z_i)) + penalty / 2 * |beta|^2,      z = intercept + D beta
+    minimise  sum_i w_i log(1 + exp(-s_i z_i)) + penalty / 2 * |beta|^2 + (gamma - centre)^2 / (2 sd^2),
+    z = intercept + D beta + gamma * card
 
 (s_i = +-1, intercept not penalised; Hastie, Tibshirani, Friedman, "The Elements of Statistical Learning", 4.4.4) by
-Newton steps within bounds, because bounds on the coefficients are what makes declared directions hold.
+Newton steps within bounds, because bounds on the coefficients are what makes declared directions hold. ``card`` is the
+log-odds of the points card: without data the model is the card, and the more conversions it sees the more beta takes
+over. gamma >= 0, so that the card's own directions hold too.
 """
 
 from __future__ import annotations
@@ -24,19 +26,14 @@ from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from predictive_scoring.model.columns import Column
+from predictive_scoring.model.design import NumberTransform, design_matrix, learn_transforms, width
+from predictive_scoring.model.points import PointsCard
 
 Floats = npt.NDArray[np.float64]
 
-CLIP = 6.0
-"""Standard deviations beyond which a number has no further effect: one absurd value cannot decide a score.
-
-Wide on purpose: at 3, a column that drifts (an interest rate) saturates before the model can follow it (bank data in
-date order: AUC .62 instead of .74 on the last fifth)."""
-LOG_SKEWNESS = 2.0
-"""Numbers at least this skewed enter as sign(x) log(1 + |x|) when that makes them less skewed."""
-MISSING_FLAG_COUNT = 5
-"""A missing flag needs this many missing (and present) training rows; fewer cannot teach a coefficient."""
-
+CARD_PRIOR = (1.0, 0.5)
+"""(centre, sd) of the card's weight gamma. The prior outweighs the data below some 20 conversions and is out of sight
+from 100 on. In simulated worlds with 40 conversions sd .3 to 1 differ by 3 %, at 120 by 1 %."""
 
 NEWTON_STEPS = 50
 NEWTON_TOLERANCE = 1e-10
@@ -44,64 +41,11 @@ NEWTON_TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
-class NumberTransform:
-    """How one numeric column enters: ``clip((t(x) - centre) / scale, -CLIP, CLIP)``, t = signed log1p or identity.
-
-    ``fill`` is the standardised value of a missing number (0 = the training mean; the least favourable bound for a
-    column with a declared direction) and ``flag`` says whether a 0/1 missing column follows the value.
-    """
-
-    log: bool
-    centre: float
-    scale: float
-    fill: float
-    flag: bool
-
-    def apply(self, values: Floats) -> Floats:
-        """Return standardised ``values`` (n,), NaN filled."""
-        x = signed_log1p(values) if self.log else values
-        # Clipping before dividing keeps 1e308 (and infinities) finite.
-        x = np.clip(x, self.centre - CLIP * self.scale, self.centre + CLIP * self.scale)
-        z = (x - self.centre) / self.scale
-        return np.where(np.isnan(z), self.fill, z)
-
-
-def signed_log1p(values: Floats) -> Floats:
-    """Return ``sign(x) log(1 + |x|)``."""
-    result: Floats = np.sign(values) * np.log1p(np.abs(values))
-    return result
-
-
-def _skewness(x: Floats) -> float:
-    spread = float(x.std())
-    return 0.0 if spread <= 0 else abs(float((((x - x.mean()) / spread) ** 3).mean()))
-
-
-def _learn_number(values: Floats, direction: int) -> NumberTransform:
-    present = np.isfinite(values)
-    x = values[present]
-    absent = int(len(values) - len(x))
-    flag = absent >= MISSING_FLAG_COUNT and len(x) >= MISSING_FLAG_COUNT
-    fill = -CLIP * direction
-    if len(x) == 0:
-        return NumberTransform(False, 0.0, 1.0, fill, flag)
-    # Values past 1e100 would overflow the third moment; their logarithm says all a linear term can use.
-    raw = _skewness(np.clip(x, -1e100, 1e100))
-    log = raw >= LOG_SKEWNESS and _skewness(signed_log1p(x)) < raw
-    t = signed_log1p(x) if log else np.clip(x, -1e100, 1e100)
-    centre, scale = float(t.mean()), float(t.std())
-    # A constant column has no scale; rounding noise (all values 0.1) must not pass for one.
-    if scale <= 1e-9 * max(1.0, abs(centre)):
-        scale = 1.0
-    return NumberTransform(log, centre, scale, fill, flag)
-
-
-@dataclass(frozen=True)
 class LinearPart:
     """A fitted ridge logistic regression; each column owns a run of neighbouring design columns.
 
     Shapes: ``coefficients`` and ``means`` (training means of the design columns) (d,); ``transforms`` (k,), ``None``
-    for categories.
+    for categories; ``card_means`` (k,), the training means of the card's log-odds. Without a card its weight is 0.
     """
 
     columns: tuple[Column, ...]
@@ -110,10 +54,13 @@ class LinearPart:
     coefficients: tuple[float, ...]
     means: tuple[float, ...]
     penalty: float
+    card: PointsCard | None = None
+    card_weight: float = 0.0
+    card_means: tuple[float, ...] = ()
 
     @cached_property
     def _starts(self) -> npt.NDArray[np.int64]:
-        widths = [_width(c, t) for c, t in zip(self.columns, self.transforms, strict=True)]
+        widths = [width(c, t) for c, t in zip(self.columns, self.transforms, strict=True)]
         return np.cumsum([0, *widths[:-1]])
 
     @cached_property
@@ -126,6 +73,8 @@ class LinearPart:
         # score the same alone and in a batch.
         parts = design_matrix(encoded, self.columns, self.transforms) * self._beta
         result: Floats = self.intercept + parts.sum(axis=1)
+        if self.card is not None:
+            result += self.card_weight * self.card.log_odds(encoded).sum(axis=1)
         return result
 
     def contributions(self, encoded: Floats) -> tuple[float, Floats]:
@@ -133,10 +82,24 @@ class LinearPart:
         means = np.asarray(self.means, dtype=np.float64)
         design = design_matrix(encoded, self.columns, self.transforms)
         phi: Floats = np.add.reduceat((design - means) * self._beta, self._starts, axis=1)
-        return self.intercept + float(means @ self._beta), phi
+        base = self.intercept + float(means @ self._beta)
+        if self.card is not None:
+            usual = np.asarray(self.card_means, dtype=np.float64)
+            phi += self.card_weight * (self.card.log_odds(encoded) - usual)
+            base += self.card_weight * float(usual.sum())
+        return base, phi
 
     def to_document(self) -> dict[str, Any]:
         """Return a JSON-able document; floats survive a round trip exactly (shortest repr)."""
+        card = (
+            {}
+            if self.card is None
+            else {
+                "card": self.card.to_document(),
+                "card_weight": self.card_weight,
+                "card_means": list(self.card_means),
+            }
+        )
         return {
             "penalty": self.penalty,
             "intercept": self.intercept,
@@ -148,11 +111,13 @@ class LinearPart:
                 else {"log": t.log, "centre": t.centre, "scale": t.scale, "fill": t.fill, "flag": t.flag}
                 for t in self.transforms
             ],
+            **card,
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], columns: Sequence[Column]) -> LinearPart:
-        """Rebuild from :meth:`to_document` and the columns it was fitted on."""
+        """Rebuild from :meth:`to_document` and the columns it was fitted on; older documents have no card."""
+        card = document.get("card")
         return cls(
             columns=tuple(columns),
             transforms=tuple(None if t is None else NumberTransform(**t) for t in document["transforms"]),
@@ -160,11 +125,10 @@ class LinearPart:
             coefficients=tuple(float(v) for v in document["coefficients"]),
             means=tuple(float(v) for v in document["means"]),
             penalty=float(document["penalty"]),
+            card=None if card is None else PointsCard.from_document(card, columns),
+            card_weight=float(document.get("card_weight", 0.0)),
+            card_means=tuple(float(v) for v in document.get("card_means", ())),
         )
-
-
-def _width(column: Column, transform: NumberTransform | None) -> int:
-    return len(column.vocabulary) + 1 if transform is None else 1 + int(transform.flag)
 
 
 def _bounds(
@@ -183,33 +147,12 @@ def _bounds(
     return bounds
 
 
-def design_matrix(
-    encoded: Floats, columns: Sequence[Column], transforms: Sequence[NumberTransform | None]
-) -> Floats:
-    """Return the design (n, d): per number its value [and missing flag], per category one-hot levels and missing.
+@dataclass(frozen=True)
+class Ridge:
+    """The penalty ``precision / 2 * (theta - centre)^2``, both (d,)."""
 
-    An unseen category is all zeros, which under ridge is the unweighted mean of its levels.
-    """
-    parts: list[Floats] = []
-    for j, (column, transform) in enumerate(zip(columns, transforms, strict=True)):
-        values = encoded[:, j]
-        missing = np.isnan(values)
-        if transform is None:
-            codes = np.arange(len(column.vocabulary), dtype=np.float64)
-            parts += [(values[:, None] == codes).astype(np.float64), missing[:, None].astype(np.float64)]
-            continue
-        parts.append(transform.apply(values)[:, None])
-        if transform.flag:
-            parts.append(missing[:, None].astype(np.float64))
-    return np.hstack(parts) if parts else np.zeros((len(encoded), 0))
-
-
-def learn_transforms(encoded: Floats, columns: Sequence[Column]) -> tuple[NumberTransform | None, ...]:
-    """Return one transform per column (``None`` for a category), learned on the encoded rows (n, k)."""
-    return tuple(
-        _learn_number(encoded[:, j], column.direction) if column.kind == "number" else None
-        for j, column in enumerate(columns)
-    )
+    centre: Floats
+    precision: Floats
 
 
 def fit_linear(
@@ -220,24 +163,47 @@ def fit_linear(
     penalty: float,
     weight: Floats | None = None,
     start: LinearPart | None = None,
+    card: PointsCard | None = None,
 ) -> LinearPart:
     """Fit the ridge logistic regression on encoded rows (n, k) and outcomes (n,) of 0/1.
 
     ``penalty`` is in units of the summed log-loss (1 / C of scikit-learn). ``start`` is an earlier fit on the same rows
-    whose transforms and coefficients are reused (a path over penalties).
+    (and with the same card) whose transforms and coefficients are reused (a path over penalties). ``card`` enters with
+    a weight gamma >= 0 of its own, drawn toward CARD_PRIOR.
     """
     transforms = start.transforms if start is not None else learn_transforms(encoded, columns)
     design = design_matrix(encoded, columns, transforms)
     w = np.ones(len(y)) if weight is None else weight
     rate = float(np.clip((w @ y) / w.sum(), 1e-6, 1 - 1e-6))
-    beta = np.zeros(design.shape[1] + 1)
-    beta[0] = np.log(rate / (1 - rate))
+    theta = np.zeros(design.shape[1] + 1)
+    theta[0] = np.log(rate / (1 - rate))
     if start is not None:
-        beta = np.concatenate([[start.intercept], start.coefficients])
+        theta = np.concatenate([[start.intercept], start.coefficients])
+    bounds = _bounds(columns, transforms)
+    precision = np.concatenate([[0.0], np.full(design.shape[1], penalty)])
+    centre = np.zeros(len(precision))
+    card_means: tuple[float, ...] = ()
+    if card is not None:
+        points = card.log_odds(encoded)
+        card_means = tuple(float(v) for v in np.average(points, axis=0, weights=w))
+        # Centred, so that the intercept stays the level and not the level of a lead without points.
+        level = float(sum(card_means))
+        design = np.hstack([design, points.sum(axis=1, keepdims=True) - level])
+        expected, sd = CARD_PRIOR
+        centre, precision = np.append(centre, expected), np.append(precision, sd**-2)
+        bounds.append((0.0, None))
+        theta = np.append(theta, expected if start is None else start.card_weight)
+        if start is not None:
+            theta[0] += start.card_weight * level
 
     # Several BLAS threads spin while they wait for a busy core: on a shared machine one is many times faster.
     with threadpool_limits(limits=1, user_api="blas"):
-        theta = _minimise(design, y, w, penalty, _bounds(columns, transforms), beta)
+        theta = _minimise(design, y, w, Ridge(centre, precision), bounds, theta)
+    gamma = 0.0
+    if card is not None:
+        gamma, theta = float(theta[-1]), theta[:-1]
+        theta[0] -= gamma * level
+        design = design[:, :-1]
     return LinearPart(
         columns=tuple(columns),
         transforms=transforms,
@@ -245,14 +211,40 @@ def fit_linear(
         coefficients=tuple(float(v) for v in theta[1:]),
         means=tuple(float(v) for v in np.average(design, axis=0, weights=w)),
         penalty=penalty,
+        card=card,
+        card_weight=gamma,
+        card_means=card_means,
     )
+
+
+def penalised_design(
+    linear: LinearPart, encoded: Floats
+) -> tuple[Floats, Floats, Floats, tuple[Floats, Floats]]:
+    """Return what a fit on encoded rows (n, k) was about: design (n, d + 1) with the level first and the card last,
+    parameters (d + 1,), precision of the penalty (d + 1,), and lower and upper bounds."""
+    design = design_matrix(encoded, linear.columns, linear.transforms)
+    parts = [np.ones((len(encoded), 1)), design]
+    theta = np.concatenate([[linear.intercept], linear.coefficients])
+    precision = np.concatenate([[0.0], np.full(design.shape[1], linear.penalty)])
+    bounds = _bounds(linear.columns, linear.transforms)
+    if linear.card is not None:
+        parts.append(linear.card.log_odds(encoded).sum(axis=1, keepdims=True))
+        theta, precision = np.append(theta, linear.card_weight), np.append(precision, CARD_PRIOR[1] ** -2)
+        bounds.append((0.0, None))
+    return np.hstack(parts), theta, precision, _limits(bounds)
+
+
+def _limits(bounds: Sequence[tuple[float | None, float | None]]) -> tuple[Floats, Floats]:
+    lower = np.array([-np.inf if low is None else low for low, _ in bounds])
+    upper = np.array([np.inf if high is None else high for _, high in bounds])
+    return lower, upper
 
 
 def _minimise(
     design: Floats,
     y: Floats,
     w: Floats,
-    penalty: float,
+    ridge: Ridge,
     bounds: Sequence[tuple[float | None, float | None]],
     start: Floats,
 ) -> Floats:
@@ -261,28 +253,28 @@ def _minimise(
     A parabola in d dimensions costs microseconds, so the rows are passed over some six times instead of the sixty of a
     quasi-Newton search on them. Steps are halved until the loss falls; it is convex, so the minimum found is the one.
     """
-    ridge = np.full(len(start), penalty)
-    ridge[0] = 0.0
-    lower = np.array([-np.inf if low is None else low for low, _ in bounds])
-    upper = np.array([np.inf if high is None else high for _, high in bounds])
+    lower, upper = _limits(bounds)
     theta = np.clip(start, lower, upper)
 
     def loss_at(point: Floats) -> tuple[float, Floats]:
         z = point[0] + design @ point[1:]
-        return float(w @ (np.logaddexp(0.0, z) - y * z) + 0.5 * ridge @ point**2), z
+        return float(
+            w @ (np.logaddexp(0.0, z) - y * z) + 0.5 * ridge.precision @ (point - ridge.centre) ** 2
+        ), z
 
     loss, z = loss_at(theta)
     for _ in range(NEWTON_STEPS):
         p = expit(z)
         residual = w * (p - y)
-        gradient = np.concatenate([[residual.sum()], residual @ design]) + ridge * theta
+        gradient = np.concatenate([[residual.sum()], residual @ design])
+        gradient += ridge.precision * (theta - ridge.centre)
         curvature = w * p * (1.0 - p)
         weighted = design * curvature[:, None]
         hessian = np.empty((len(theta), len(theta)))
         hessian[0, 0] = curvature.sum()
         hessian[0, 1:] = hessian[1:, 0] = weighted.sum(axis=0)
         hessian[1:, 1:] = design.T @ weighted
-        hessian[np.diag_indices_from(hessian)] += ridge
+        hessian[np.diag_indices_from(hessian)] += ridge.precision
         step = _bounded_parabola(hessian, gradient, lower - theta, upper - theta)
         # Twice the expected gain bounds the distance to the minimum (Boyd and Vandenberghe, 9.5.1).
         if -float(gradient @ step) <= NEWTON_TOLERANCE * max(1.0, loss):

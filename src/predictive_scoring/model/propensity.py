@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,11 @@ from predictive_scoring.model.booster import (
     load_booster,
 )
 from predictive_scoring.model.columns import Column, encode, learn_columns
+from predictive_scoring.model.folds import matured_rows, random_folds, time_blocks
 from predictive_scoring.model.linear import LinearPart
-from predictive_scoring.model.search import Search, Trial, time_blocks
+from predictive_scoring.model.points import PointsCard
+from predictive_scoring.model.search import Search, Trial
+from predictive_scoring.model.tuning import Tuning, tuned
 
 __all__ = [
     "Column",
@@ -60,8 +64,11 @@ class PropensityModel:
 
     def margin(self, frame: pd.DataFrame) -> Floats:
         """Return raw log-odds (n,) of the rows; every number may be NaN, every category None or unseen."""
-        encoded = encode(frame, self.columns)
-        margin = np.zeros(len(frame))
+        return self.encoded_margin(encode(frame, self.columns))
+
+    def encoded_margin(self, encoded: Floats) -> Floats:
+        """Return the same of encoded rows (n, k)."""
+        margin = np.zeros(len(encoded))
         if self.weight < 1.0:
             margin = margin + (1.0 - self.weight) * self.linear.margin(encoded)
         if self.weight > 0.0:
@@ -108,12 +115,16 @@ class Selection:
 
     ``model`` is fitted on train and recent rows; ``recent_margin`` (n_recent,) are out-of-fold margins of the chosen
     settings, the only honest input for calibration; ``trials`` is every candidate tried and ``chosen`` the winner.
+    ``encoded`` (n, k), ``y`` and ``weight`` (n,) are all rows, train before recent, as the model was fitted on them.
     """
 
     model: PropensityModel
     recent_margin: Floats
     chosen: Trial
     trials: tuple[Trial, ...]
+    encoded: Floats
+    y: Floats
+    weight: Floats
 
 
 def select_propensity(
@@ -127,15 +138,30 @@ def select_propensity(
     recent_times: npt.ArrayLike | None = None,
     train_weight: npt.ArrayLike | None = None,
     recent_weight: npt.ArrayLike | None = None,
+    card: PointsCard | None = None,
+    recent_ends: npt.ArrayLike | None = None,
+    recent_leads: npt.ArrayLike | None = None,
+    ordered: bool = True,
+    tuning: Tuning | None = None,
 ) -> Selection:
     """Choose and fit the propensity model.
 
     All rows in time order, recent after train. ``columns`` should be learned on train and recent rows together (a
     vocabulary holds no outcome). ``recent_times`` (n_recent,), sorted, keeps rows of one time in one block;
-    ``*_weight`` are row weights of mean about 1, such as censoring weights. Raises TrainingImpossible if train or
-    recent rows hold fewer than two classes, or if there is no column.
+    ``*_weight`` are row weights of mean about 1, such as censoring weights; ``card`` is the points card that the ridge
+    starts from. ``recent_ends`` (n_recent,), ends of the label windows on the clock of ``recent_times``, keeps a block
+    from learning outcomes that were not known when it began (see `folds.matured_rows`).
+
+    Rows without an order in time (``ordered=False``) are predicted in random folds, those of one lead
+    (``recent_leads``) together; there may then be no train rows. ``tuning`` asks for a wider search with a budget.
+
+    Raises TrainingImpossible if train (unless there are none, unordered) or recent rows hold fewer than two classes, or
+    if there is no column.
     """
-    y_train, y_recent = _outcomes(train_y, "training rows"), _outcomes(recent_y, "recent rows")
+    y_recent = _outcomes(recent_y, "recent rows")
+    y_train = np.zeros(0)
+    if ordered or len(train_X):
+        y_train = _outcomes(train_y, "training rows")
     if not columns:
         raise TrainingImpossible(
             what="there is no column to learn from",
@@ -147,12 +173,39 @@ def select_propensity(
     weight = np.concatenate(
         [_row_weights(train_weight, len(y_train)), _row_weights(recent_weight, len(y_recent))]
     )
-    search = Search(
-        encoded, y, weight, tuple(columns), seed, time_blocks(y_recent, recent_times, len(y_train))
-    )
-    found = search.run()
+    first = len(y_train)
+    order = np.arange(len(y))
+    if ordered:
+        edges = time_blocks(y_recent, recent_times, first)
+        training = None
+        if recent_times is not None and recent_ends is not None:
+            training = matured_rows(edges, recent_times, recent_ends)
+        search = Search(encoded, y, weight, tuple(columns), seed, edges, card, training)
+    else:
+        dealt, borders = random_folds(y_recent, recent_leads, seed)
+        order[first:] = first + dealt
+        edges = tuple(first + border for border in borders)
+        training = tuple(
+            np.concatenate([np.arange(low), np.arange(high, len(y))]) for low, high in pairwise(edges)
+        )
+        search = Search(
+            encoded[order],
+            y[order],
+            weight[order],
+            tuple(columns),
+            seed,
+            edges,
+            card,
+            training,
+            drifting=False,
+        )
+    found = search.run() if tuning is None else tuned(search, tuning)
+    recent_margin = np.empty(len(y_recent))
+    recent_margin[order[first:] - first] = found.recent_margin
     model = PropensityModel(tuple(columns), found.linear, found.booster_text, found.chosen.weight)
-    return Selection(model, found.recent_margin, found.chosen, found.trials)
+    fitted_weight = np.empty(len(y))
+    fitted_weight[order] = search.recency(np.arange(len(y)), found.chosen.half_life)
+    return Selection(model, recent_margin, found.chosen, found.trials, encoded, y, fitted_weight)
 
 
 def _outcomes(y: npt.ArrayLike, where: str) -> Floats:

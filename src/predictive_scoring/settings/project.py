@@ -52,6 +52,13 @@ class Project(Settings):
     seed: int = 7
 
     @property
+    def segments(self) -> tuple[str, ...]:
+        """Attributes whose levels are told apart: those that `monitoring` names, or every category."""
+        if self.monitoring.segments is not None:
+            return self.monitoring.segments
+        return tuple(name for name, attribute in self.attributes.items() if attribute.type == "category")
+
+    @property
     def is_snapshot(self) -> bool:
         return self.sources.snapshot is not None
 

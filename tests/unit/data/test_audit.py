@@ -29,7 +29,7 @@ events:
 {events}
   never_seen: {{label: Never seen}}
 event_properties: {{duration_seconds: number, topic: category}}
-conversion: {{event: {conversion}, horizon: 30d}}
+conversion: {{event: {conversion}, horizon: 30d{expected}}}
 observed_until: {until}
 cutoffs: {{first: 2025-03-01T00:00:00Z, every: 14d}}
 feature_views: [visits]
@@ -74,6 +74,7 @@ def opened(
     conversion: str = "opportunity_created",
     until: str = END,
     undeclared: tuple[str, ...] = (),
+    expected_rate: float | None = None,
 ) -> Tables:
     types = sorted({*world.events["event_type"], conversion} - set(undeclared))
     text = LOG.format(
@@ -81,6 +82,7 @@ def opened(
         events="\n".join(f"  {name}: {{label: {name}}}" for name in types),
         conversion=conversion,
         until=until,
+        expected="" if expected_rate is None else f", expected_rate: {expected_rate}",
     )
     given = {"leads": leads, "events": events, "touches": touches}
     for name, frame in given.items():
@@ -205,13 +207,39 @@ def test_a_conversion_that_never_occurs_is_an_error(tmp_path: Path, world: World
     assert [finding.code for finding in report.findings].count("PS101") == 1
 
 
-def test_too_few_conversions_are_an_error_with_a_way_out(tmp_path: Path, world: World) -> None:
+@pytest.mark.parametrize("kept", [5, 30])
+def test_few_conversions_are_a_warning_with_a_way_out(tmp_path: Path, world: World, kept: int) -> None:
     converted = world.events[world.events["event_type"] == "opportunity_created"]
-    for kept, severity in ((5, "error"), (30, "warning")):
-        events = world.events.drop(converted.index[kept:])
-        few = found(opened(tmp_path, world, events=events), "PS102")
-        assert (few.severity, few.count) == (severity, kept)
-        assert few.remedy
+    first_cutoff = pd.Timestamp("2025-03-01", tz="UTC")
+    few_left = converted[converted["occurred_at"] > first_cutoff].sort_values("occurred_at").index[:kept]
+    audit = audit_project(
+        opened(tmp_path, world, events=world.events.drop(converted.index.difference(few_left)))
+    )
+    (few,) = [finding for finding in audit.findings if finding.code == "PS102"]
+    assert (few.severity, few.count) == ("warning", kept)
+    assert "points" in few.remedy
+    assert audit.exit_code == 0
+    assert audit.verdict == ("ready to train, by a points card" if kept < 10 else "ready to train")
+    if kept < 10:
+        assert "points card" in few.what
+        # Nothing is held out, so nothing is said about periods that do not exist.
+        assert list(audit.examples) == ["train"]
+        assert {"PS104", "PS105"}.isdisjoint({finding.code for finding in audit.findings})
+
+
+def test_nobody_has_converted_yet_is_a_start_if_a_rate_is_expected(tmp_path: Path, world: World) -> None:
+    tables = opened(tmp_path, world, conversion="contract_signed", expected_rate=0.02)
+    audit = audit_project(tables)
+    assert audit.exit_code == 0
+    (few,) = [finding for finding in audit.findings if finding.code == "PS102"]
+    assert "the 2.00% you expect" in few.what
+    assert "PS101" not in {finding.code for finding in audit.findings}
+
+
+def test_a_history_shorter_than_three_horizons_is_told(tmp_path: Path, world: World) -> None:
+    tables = opened(tmp_path, world, until="2025-05-20T00:00:00Z")
+    (short,) = [finding for finding in audit_project(tables).findings if finding.code == "PS106"]
+    assert (short.severity, "drawn by lot" in short.what) == ("warning", True)
 
 
 def test_no_matured_example_is_an_error(tmp_path: Path, world: World) -> None:

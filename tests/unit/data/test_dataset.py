@@ -152,6 +152,29 @@ def test_the_same_tables_give_the_same_hash_and_any_changed_value_another(datase
     assert build_dataset(again, fewer).data_hash not in seen
 
 
+def test_a_conversion_seen_after_the_label_changes_the_hash_for_the_curve_reads_it(
+    tables: Tables, dataset: Dataset
+) -> None:
+    later = dataclasses.replace(tables, observed_until=tables.observed_until - DAY)
+    earlier = build_dataset(later, views_of(PROJECT))
+    same = ["lead_id", "cutoff", "label", "period"]
+    assert earlier.observations[same].equals(dataset.observations[same])
+    assert earlier.data_hash != dataset.data_hash
+
+
+def test_properties_that_are_summed_are_asked_whether_they_are_ever_negative(
+    tables: Tables, dataset: Dataset
+) -> None:
+    assert dataset.never_negative == {"duration_seconds"}
+    frame = tables.events.to_pandas()
+    frame.loc[frame["duration_seconds"].notna().idxmax(), "duration_seconds"] = -1.0
+    connection = ibis.duckdb.connect()
+    other = dataclasses.replace(
+        tables, engine=Duckdb(connection), events=connection.create_table("events", frame)
+    )
+    assert build_dataset(other, views_of(PROJECT)).never_negative == frozenset()
+
+
 def test_the_answer_stands_in_the_order_of_the_question(tables: Tables, dataset: Dataset) -> None:
     asked = dataset.observations.sample(frac=1.0, random_state=3).reset_index(drop=True)
     answered = feature_frame(tables, asked, dataset.features)

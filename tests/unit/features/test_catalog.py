@@ -13,6 +13,7 @@ from predictive_scoring.features.definitions import AttributeFeature, EventFeatu
 from predictive_scoring.features.filters import EventFilter
 from predictive_scoring.features.transforms import shipped_transforms
 from predictive_scoring.settings import Project, parse_project
+from predictive_scoring.timeline import DAY
 
 PROJECTS = Path(__file__).parents[3] / "data" / "projects"
 
@@ -97,17 +98,41 @@ def test_a_shipped_view_keeps_only_what_the_project_declares() -> None:
         "page_view_count_7d",
         "page_view_count_30d",
         "page_view_count_90d",
+        "page_view_decayed_half_life_30d",
         "days_since_page_view",
         "page_view_duration_seconds_sum_30d",
         "page_view_topic_distinct_90d",
         "email_click_count_30d",
         "email_click_count_90d",
+        "email_click_decayed_half_life_30d",
         "days_since_email_click",
         "days_since_lead_created",
     ]
     without = names(project("{feature_views: [visits], event_properties: {topic: category}}"))
     assert "page_view_duration_seconds_sum_30d" not in without
     assert "page_view_topic_distinct_90d" in without
+
+
+def test_the_half_lives_of_an_event_type_replace_those_of_what_reads_that_type_alone() -> None:
+    text = "{{feature_views: [visits, momentum, email, {own}], events: {events}}}"
+    own = "{name: own, features: [{aggregate: decayed, events: [page_view], half_life: 5d, label: L, concept: C}]}"
+    events = "{page_view: {label: P, half_lives: [10d, 60d, 10d]}, email_click: {label: C}, won: {label: W}}"
+    given = views_of(project(text.format(own=own, events=events)))
+    fading = [one for one in features_of(given) if isinstance(one, EventFeature) and one.half_life]
+    assert {one.name for one in fading} == {
+        "page_view_decayed_half_life_10d",
+        "page_view_decayed_half_life_60d",
+        "activity_decayed_half_life_7d",
+        "activity_decayed_half_life_30d",
+        "activity_decayed_half_life_90d",
+        "email_click_decayed_half_life_30d",
+        "page_view_decayed_half_life_5d",
+    }
+    assert {one.label for one in fading if one.half_life == 60 * DAY} == {
+        "Page views, fading with a half-life of 60 days"
+    }
+    # Without them, and for the next project, the shipped ones hold.
+    assert "page_view_decayed_half_life_30d" in names(project())
 
 
 def test_a_shipped_view_never_adds_up_a_category() -> None:

@@ -66,11 +66,12 @@ def test_tables():
     assert calibration_table([0, 1], [0.5, 0.5])["leads"].tolist() == [2]
 
 
-def test_a_good_model_is_validated():
-    verdict = judge(Y, P, known_base_rate=RATE, champion_p=P)
+def test_a_good_model_is_validated_with_a_sentence_for_each_check():
+    verdict = judge(Y, P, known_base_rate=RATE)
     assert verdict.validated
     assert verdict.name == "validated"
-    assert len(verdict.reasons) == 3
+    assert [check.name for check in verdict.checks] == ["base_rate", "ranking"]
+    assert verdict.challenge is None
 
 
 def test_worse_than_the_known_rate_is_rejected():
@@ -84,12 +85,17 @@ def test_the_base_rate_itself_and_a_random_order_are_rejected():
     assert "not above 0.5" in judge(Y, 1 - P, known_base_rate=RATE).reasons[1]
 
 
-def test_clearly_worse_than_the_champion_is_rejected_and_a_tie_is_not():
+def test_a_champion_stays_unless_the_model_is_shown_to_be_better():
     blurred = expit(Z + random.normal(0, 1.0, 3000))
     verdict = judge(Y, blurred, known_base_rate=RATE, champion_p=P)
     assert not verdict.validated
-    assert "worse by more than one standard error" in verdict.reasons[2]
-    assert judge(Y, expit(Z + random.normal(0, 0.01, 3000)), known_base_rate=RATE, champion_p=P).validated
+    assert "higher than the champion's" in verdict.reasons[2]
+    assert not judge(Y, P, known_base_rate=RATE, champion_p=P).validated
+    assert not judge(Y, expit(Z + random.normal(0, 0.01, 3000)), known_base_rate=RATE, champion_p=P).validated
+    earned = judge(Y, P, known_base_rate=RATE, champion_p=blurred)
+    assert earned.validated
+    assert earned.challenge is not None
+    assert len(earned.reasons) == 2 + len(earned.challenge.checks)
 
 
 def test_one_class_cannot_be_validated():

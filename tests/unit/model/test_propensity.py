@@ -8,9 +8,10 @@ from scipy.special import expit
 from predictive_scoring.errors import TrainingImpossible
 from predictive_scoring.model.booster import booster_matrix, fit_booster
 from predictive_scoring.model.columns import encode, learn_columns
+from predictive_scoring.model.folds import time_blocks
 from predictive_scoring.model.linear import fit_linear
 from predictive_scoring.model.propensity import Column, PropensityModel, select_propensity
-from predictive_scoring.model.search import Search, time_blocks
+from predictive_scoring.model.search import Search
 
 KINDS = {"visits": "number", "days": "number", "size": "number", "title": "category"}
 DIRECTIONS = {"visits": 1, "days": -1}
@@ -81,7 +82,7 @@ def test_columns_refuse_nonsense():
 def test_the_ridge_equals_scikit_learn(rows):
     from sklearn.linear_model import LogisticRegression
 
-    from predictive_scoring.model.linear import design_matrix
+    from predictive_scoring.model.design import design_matrix
 
     frame, y, _ = rows
     columns = learn_columns(frame, KINDS)
