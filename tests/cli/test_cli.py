@@ -23,7 +23,7 @@ from predictive_scoring.timeline import format_instant
 
 VERBS = (
     "init", "simulate", "validate", "train", "compare", "promote", "rollback", "score", "explain", "replay",
-    "serve", "doctor",
+    "serve", "doctor", "monitor", "recalibrate", "plan",
 )  # fmt: skip
 PROGRAM = Path(sys.executable).with_name("predictive-scoring")
 COMMANDS = typer.main.get_command(app).commands
@@ -303,17 +303,20 @@ def test_validate_keeps_an_event_before_its_leads_creation_and_warns(tmp_path, m
     ]
     assert told, findings
     assert all(finding["remedy"] for finding in findings)
-    # Two leads are too few to train on, and that is an exit code of its own.
-    assert answer.exit_code == 2
+    # Two leads are enough for a points card.
+    assert answer.exit_code == 0
 
 
-def test_train_keeps_such_an_event_too_and_warns_before_it_refuses_so_few_leads(tmp_path, monkeypatch):
+def test_train_keeps_such_an_event_too_and_warns_and_starts_cold_with_two_leads(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     laid_out(tmp_path, {"events.csv": EVENTS + "e0,L-2,page_view,2025-12-01T00:00:00Z\n"})
     answer = call("train", "--json")
-    assert answer.exit_code == 2
+    assert answer.exit_code == 0, answer.stdout
     assert "PS110 warning: 1 event" in answer.stderr
-    assert json.loads(answer.stdout)["error"] == "TrainingImpossible"
+    trained = json.loads(answer.stdout)
+    assert trained["evidence"]["basis"] == "points_card"
+    assert trained["metrics"]["test"] is None
+    assert any("Cold start" in reason for reason in trained["reasons"])
 
 
 # Promote and rollback ---------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ def test_commands_in_prose_exist_with_their_options(place, line):
     assert verb in COMMANDS, f"{place}: there is no verb {verb!r}"
     known = {"--help": True}
     for parameter in COMMANDS[verb].params:
-        for spelling in parameter.opts:
+        for spelling in (*parameter.opts, *parameter.secondary_opts):
             known[spelling] = bool(getattr(parameter, "is_flag", False))
     rest = iter(words[1:])
     for word in rest:

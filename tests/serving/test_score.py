@@ -322,7 +322,7 @@ def test_a_thousand_leads_in_one_request(client):
 def test_leads_that_fail_inside_cost_only_themselves(client, serving, monkeypatch):
     honest = type(serving.scorer).score_many
 
-    def failing(self, leads, as_of, served=None):
+    def failing(self, leads, as_of, served=None, previous=None):
         if any(lead.lead_id == "broken" for lead in leads):
             raise ValueError("made up")
         return honest(self, leads, as_of, served)

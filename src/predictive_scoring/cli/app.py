@@ -252,6 +252,7 @@ def rollback(
         "predictive-scoring score --previous yesterday.csv --out today.csv",
         "predictive-scoring score --engine spark --out scores.parquet",
         "predictive-scoring score --keep-vectors 0.05",
+        "predictive-scoring score --version 4 --out challenger.csv",
     )
 )
 def score(
@@ -266,14 +267,19 @@ def score(
             help="An earlier --out: leads keep their readiness unless they clearly crossed the line."
         ),
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option(help="Score with this version instead of the champion: a challenger in its shadow."),
+    ] = None,
     keep_vectors: KeepOption = 0.0,
     models: ModelsOption = MODELS,
+    tracking_uri: TrackingOption = TRACKING,
     engine: EngineOption = ENGINE,
     dsn: DsnOption = None,
     master: MasterOption = MASTER,
     as_json: JsonOption = False,
 ) -> None:
-    """Score the project's leads with the champion."""
+    """Score the project's leads with the champion, or with another version in its shadow."""
     from predictive_scoring.cli import using
 
     with output.answering(as_json):
@@ -289,6 +295,7 @@ def score(
             keep_vectors=keep_vectors,
             now=int(datetime.now(UTC).timestamp()),
             previous=previous,
+            shadow=None if version is None else (version, tracking_uri),
         )
 
 

@@ -45,12 +45,19 @@ def score(
     keep_vectors: float = 0.0,
     now: int = 0,
     previous: Path | None = None,
+    shadow: tuple[str, str] | None = None,
 ) -> None:
     """Score stored leads; print the best, or everything as JSON. Of the feature vectors the share `keep_vectors`
     is kept for `replay`, as served `now` (epoch seconds). `previous` is an earlier file of scores: leads keep its
-    readiness unless they clearly crossed the line."""
+    readiness unless they clearly crossed the line. `shadow` (version, registry) scores with another version, of which
+    no vector is kept: nothing was served."""
     earlier = read_earlier_scores(previous) if previous is not None else None
-    with champion_and_tables(project, as_of, models, engine) as (loaded, scorer, tables, instant):
+    with champion_and_tables(project, as_of, models, engine, shadow) as (
+        loaded,
+        scorer,
+        tables,
+        instant,
+    ):
         if earlier is not None and (earlier.as_of or instant) > instant:
             raise InvalidSetting(
                 what=f"the earlier scores are of {format_instant(earlier.as_of or 0)}, after {format_instant(instant)}",
@@ -69,7 +76,7 @@ def score(
             return
         folder = models / loaded.project.name / FOLDER
         # Beyond the end of the history a vector rightly changes when more of it arrives.
-        kept = keep_vectors if instant <= tables.observed_until else 0.0
+        kept = keep_vectors if instant <= tables.observed_until and shadow is None else 0.0
         served = _keeping(VectorLog(folder), kept, now) if kept else None
         if leads:
             scores = [scorer.score(tables.lead(lead), instant, served, sides) for lead in leads]

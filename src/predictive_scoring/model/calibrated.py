@@ -33,8 +33,9 @@ Basis = Literal["points_card", "ridge", "blend"]
 
 CARD_CONVERSIONS = 10
 """Below this many conversions nothing but the level can be learned: the points card."""
-CARD_SLOPE_SD = 0.5
-"""How far the truth may lie from the card's odds: the slope of its range is drawn from Normal(1, CARD_SLOPE_SD^2)."""
+CARD_SLOPE_SD = {True: 0.5, False: 1.0}
+"""How far the truth may lie from a declared and from a default card: the slope of its range is drawn from
+Normal(1, sd^2). A default card is modest on purpose, the truth may well be twice as steep."""
 CARD_ROWS = 4000
 """Rows on which a replicate of the points card balances its level; more would not change it."""
 
@@ -84,8 +85,12 @@ class CalibratedModel:
         return self.calibration.interval(self.propensity.margin(frame))
 
     def effective_sample_size(self, frame: pd.DataFrame) -> Floats:
-        """Return leads per score (n,): see :meth:`PlattCalibration.effective_sample_size`."""
-        return self.calibration.effective_sample_size(self.propensity.margin(frame))
+        """Return, per row (n,), how many leads' observed rate would be as uncertain as the probability.
+
+        See :meth:`PlattCalibration.effective_sample_size`; never more than the examples there were.
+        """
+        size = self.calibration.effective_sample_size(self.propensity.margin(frame))
+        return size if self.evidence is None else np.minimum(size, float(self.evidence.examples))
 
     def contributions(self, frame: pd.DataFrame) -> tuple[float, Floats, Floats, Floats]:
         """Return :func:`calibrated_contributions` of the rows."""
@@ -295,7 +300,7 @@ def fit_points_card(
     pairs = []
     for _ in range(replicates):
         rate = float(np.clip(random.beta(*doubt), 1e-6, 1.0 - 1e-6))
-        slope = max(float(random.normal(1.0, CARD_SLOPE_SD)), MIN_SLOPE)
+        slope = max(float(random.normal(1.0, CARD_SLOPE_SD[card.declared])), MIN_SLOPE)
         # The pair acts on the margin, which already holds the level.
         pairs.append((slope, _level(slope * points[shown], w[shown], rate) - slope * level))
     transforms = unfitted_transforms(columns)

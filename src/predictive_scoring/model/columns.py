@@ -66,12 +66,14 @@ def learn_columns(
     directions: Mapping[str, int] | None = None,
     min_count: int = MIN_COUNT,
     max_levels: int = MAX_LEVELS,
+    always: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[Column, ...]:
     """Learn the vocabularies of the training ``frame``; one Column per entry of ``kinds``, in its order.
 
     A category enters the vocabulary when at least ``min_count`` rows have it, the ``max_levels`` most frequent first;
-    the others are treated as unseen, which makes "unseen" an honest, trained value. The vocabulary is sorted by name:
-    it does not depend on the order of rows. Raises ValueError for a column that is not in the frame.
+    the others are treated as unseen, which makes "unseen" an honest, trained value. ``always`` names texts that enter
+    however rare they are: a points card speaks of them. The vocabulary is sorted by name: it does not depend on the
+    order of rows. Raises ValueError for a column that is not in the frame.
     """
     _require(frame, kinds)
     columns = []
@@ -84,7 +86,8 @@ def learn_columns(
                 if value is not None:
                     counts[value] = counts.get(value, 0) + 1
             frequent = sorted((-n, value) for value, n in counts.items() if n >= min_count)
-            vocabulary = tuple(sorted(value for _, value in frequent[:max_levels]))
+            named = (always or {}).get(name, ())
+            vocabulary = tuple(sorted({*named, *(value for _, value in frequent[:max_levels])}))
         columns.append(Column(name, cast(Kind, kind), vocabulary, direction))
     return tuple(columns)
 

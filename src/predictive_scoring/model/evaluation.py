@@ -153,8 +153,8 @@ def calibration_table(
 ) -> pd.DataFrame:
     """Return predicted against observed rates in ``bins`` bins of equal count, lowest predictions first.
 
-    Columns ``leads``, ``weight`` (of all of them), ``predicted`` (mean), ``observed`` (rate), ``low`` and ``high`` (90 %
-    Wilson interval). Equal predictions are never split between bins, so the table does not depend on the order of rows.
+    Columns ``leads``, ``weight`` (of all of them), ``predicted`` (mean), ``observed`` (rate), ``low`` and ``high``
+    (90 % Wilson interval). Equal predictions are never split between bins, so the order of rows does not matter.
     """
     outcome, probability = checked_rows(y, p)
     w = np.ones(len(outcome)) if weight is None else np.asarray(weight, dtype=np.float64)

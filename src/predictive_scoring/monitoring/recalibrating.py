@@ -186,7 +186,9 @@ def recalibrate(
                 dataset_name=f"{name}-matured",
                 label="label",
                 inputs=[(column.name, column.kind) for column in scoring.model.columns],
-                example=synthetic_frame(scoring.reference, 3, scoring.project.seed),
+                example=synthetic_frame(scoring.reference, 3, scoring.project.seed)[
+                    [column.name for column in scoring.model.columns]
+                ],
                 trials=[],
             ),
             judged_against=earlier.identity,

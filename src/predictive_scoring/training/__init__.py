@@ -5,7 +5,6 @@ from predictive_scoring.training.recording import (
     Trained,
     bundle_files,
     current_champion,
-    flat_metrics,
     train,
 )
 
@@ -16,7 +15,6 @@ __all__ = [
     "bundle_files",
     "current_champion",
     "fit_candidate",
-    "flat_metrics",
     "read_playbook",
     "train",
 ]

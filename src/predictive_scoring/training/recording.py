@@ -23,7 +23,7 @@ from predictive_scoring.model.tuning import Tuning
 from predictive_scoring.training.candidate import Candidate, Say, fit_candidate
 
 SHOWN_ROWS = 2000
-"""Rows drawn in the picture of feature effects."""
+"""Rows from which MLflow makes the profile of the data set."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def train(
             candidate.verdict.name,
             RunRecord(
                 params=_params(candidate),
-                metrics=flat_metrics(scoring.metrics),
+                metrics=_flat_metrics(scoring.metrics),
                 figures=_figures(candidate),
                 texts={"model_card.md": bundle.files["model_card.md"], "report.html": report},
                 # A float, because MLflow warns people about integer columns that may go missing one day.
@@ -123,7 +123,9 @@ def train(
                 dataset_name=f"{scoring.project.name}-{dataset.data_hash[:12]}",
                 label="label",
                 inputs=[(column.name, column.kind) for column in scoring.model.columns],
-                example=synthetic_frame(scoring.reference, 3, scoring.project.seed),
+                example=synthetic_frame(scoring.reference, 3, scoring.project.seed)[
+                    [column.name for column in scoring.model.columns]
+                ],
                 trials=[
                     (trial.parameters(), trial.log_loss)
                     for trial in (candidate.selection.trials if candidate.selection else ())
@@ -157,7 +159,7 @@ def _params(candidate: Candidate) -> Mapping[str, Any]:
     }
 
 
-def flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+def _flat_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The metrics of each period as MLflow takes them; a period without figures has none."""
     return {
         f"{period}_{name}": float(value)
@@ -171,21 +173,14 @@ def _figures(candidate: Candidate) -> dict[str, Any]:
     if candidate.test_probability is None:
         return {}
     # matplotlib takes a second to load, which a refusal of bad input should not wait for.
-    from predictive_scoring.insight.plots import calibration_plot, effects_plot, gain_plot, score_plot
+    from predictive_scoring.insight.plots import calibration_plot, gain_plot, score_plot
 
     frame, labels, _ = candidate.dataset.rows("test")
-    probability, scoring = candidate.test_probability, candidate.scoring
-    step = max(1, len(frame) // SHOWN_ROWS)
-    shown = frame.iloc[::step].reset_index(drop=True)
-    ready = float((probability >= scoring.grading.ready_probability).mean())
-    names = {feature.name: feature.label for feature in scoring.features}
-    _, contributions, _, logits = scoring.model.contributions(shown)
-    columns = [column.name for column in scoring.model.columns]
+    probability, grading = candidate.test_probability, candidate.scoring.grading
+    ready = float((probability >= grading.ready_probability).mean())
+    scores = grading.scores(candidate.scoring.model.logit(frame))
     return {
         "plots/calibration.png": calibration_plot(calibration_table(labels, probability)),
         "plots/gain.png": gain_plot(gain_table(labels, probability), ready),
-        "plots/scores.png": score_plot(scoring.grading.scores(logits).tolist(), labels[::step].tolist()),
-        "plots/feature_effects.png": effects_plot(
-            contributions, shown[columns], [names[name] for name in columns]
-        ),
+        "plots/scores.png": score_plot(scores.tolist(), labels.tolist()),
     }
