@@ -97,7 +97,7 @@ def learn_grading(
     fit_cuts: tuple[float, float] | None = None,
     engagement_cuts: tuple[float, float] | None = None,
 ) -> Grading:
-    """Learn the grading from a reference population: calibrated log-odds and contribution sums, each (n,).
+    """Learn the grading from a reference population: calibrated log-odds (n,), and contribution sums (m,) of some rows.
 
     Exactly one of ``ready_share`` (capacity: share of the inflow sales can work, e.g. weekly slots x 90 / 7 over the
     90-day inflow) and ``ready_probability`` (value: :func:`break_even_probability`) draws the line. Unless given, the

@@ -31,7 +31,7 @@ from predictive_scoring.model.columns import Column, encode, learn_columns
 from predictive_scoring.model.curve import ConversionCurve, fit_curve
 from predictive_scoring.model.evaluation import Verdict, evaluate, judge
 from predictive_scoring.model.grading import Grading, break_even_probability, learn_grading
-from predictive_scoring.model.points import PointsCard, learn_card
+from predictive_scoring.model.points import PointsCard, learn_card, named_levels
 from predictive_scoring.model.propensity import Selection
 from predictive_scoring.model.reference import Reference, learn_reference
 from predictive_scoring.model.tuning import Tuning
@@ -41,6 +41,9 @@ from predictive_scoring.timeline import format_instant
 
 Say = Callable[[str], None]
 Floats = npt.NDArray[np.float64]
+
+GRADED_ROWS = 2500
+"""Rows (about) from which the cuts of the grades are taken."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,12 @@ def fit_candidate(
 def _columns(
     frame: pd.DataFrame, kept: tuple[Feature, ...], directions: Mapping[str, int], project: Project
 ) -> tuple[tuple[Column, ...], PointsCard]:
-    columns = learn_columns(frame, {feature.name: feature.kind for feature in kept}, directions=directions)
+    columns = learn_columns(
+        frame,
+        {feature.name: feature.kind for feature in kept},
+        directions=directions,
+        always=named_levels(project.points),
+    )
     return columns, learn_card(project.points, columns, encode(frame, columns))
 
 
@@ -326,7 +334,10 @@ def _grading(
     """Score reference from the rows known at training; the line of readiness from the project's rule."""
     readiness = tables.project.readiness
     features = {feature.name: feature for feature in features_of(views)}
-    _, contributions, _, logit = model.contributions(known_frame)
+    logit = model.logit(known_frame)
+    # Thirds of some thousand rows are those of all; contributions are what costs.
+    some = known_frame.iloc[:: max(1, len(known_frame) // GRADED_ROWS)]
+    _, contributions, _, _ = model.contributions(some)
     fit, engagement = fit_and_engagement([features[column.name] for column in model.columns], contributions)
     kept = champion.grading.reference_log_odds if champion is not None else None
     if readiness.weekly_capacity is None and readiness.share is not None:
