@@ -13,11 +13,20 @@
     │   ├── ConversionNeverOccurs  the conversion event type is absent from the log
     │   ├── TrainingImpossible     no model can be learned from these rows
     │   ├── UnknownModel           no such bundle, version or champion
-    │   └── PortInUse              another process listens on the port
+    │   ├── PortInUse              another process listens on the port
+    │   ├── UnknownKey             no API key has this id
+    │   ├── UnknownJob             no job has this id
+    │   ├── IdempotencyConflict    the same Idempotency-Key came with another request
+    │   ├── CrmRefused             a CRM does not accept a request: credentials, permission or content
+    │   └── SignatureRefused       a webhook is not signed by whom it claims, or comes too late or twice
     ├── GateRefused (exit 3: the product said no)
-    │   └── LeakSuspected          a feature seems to know the outcome, and nobody answers for it
+    │   ├── LeakSuspected          a feature seems to know the outcome, and nobody answers for it
+    │   └── AuditChainBroken       the audit log was changed after it was written
     └── EnvironmentMissing (exit 4: something has to be installed or repaired)
-        └── CorruptBundle          a bundle does not match its manifest
+        ├── CorruptBundle          a bundle does not match its manifest
+        ├── StoreUnavailable       the store's database cannot be reached, read or written
+        ├── IncompatibleStore      the store's tables are of another release, or not ours
+        └── CrmUnavailable         a CRM does not answer, or not within the time given
 
 Each carries `what` happened, `where` (file, line, column, example) and the `remedy`.
 """
@@ -111,6 +120,26 @@ class PortInUse(InputError):
     """Another process listens on the port asked for."""
 
 
+class CrmRefused(InputError):
+    """A CRM does not accept a request: credentials, permission or content."""
+
+
+class SignatureRefused(InputError):
+    """A webhook is not signed by whom it claims, or comes too late or twice."""
+
+
+class UnknownKey(InputError):
+    """No API key has this id."""
+
+
+class UnknownJob(InputError):
+    """No job has this id."""
+
+
+class IdempotencyConflict(InputError):
+    """The same Idempotency-Key came with another request."""
+
+
 class GateRefused(PredictiveScoringError):
     """The product refuses on purpose: the candidate has not earned it."""
 
@@ -121,6 +150,10 @@ class LeakSuspected(GateRefused):
     """A feature seems to know the outcome; training waits until it is set aside or waived."""
 
 
+class AuditChainBroken(GateRefused):
+    """A row of the audit log does not follow from the one before it: it was changed afterwards."""
+
+
 class EnvironmentMissing(PredictiveScoringError):
     """A component of the environment is missing or broken."""
 
@@ -129,3 +162,15 @@ class EnvironmentMissing(PredictiveScoringError):
 
 class CorruptBundle(EnvironmentMissing):
     """A bundle's files do not match its manifest; it must not be loaded."""
+
+
+class CrmUnavailable(EnvironmentMissing):
+    """A CRM does not answer, or not within the time given."""
+
+
+class StoreUnavailable(EnvironmentMissing):
+    """The store's database cannot be reached, read or written; nothing that was answered is lost."""
+
+
+class IncompatibleStore(EnvironmentMissing):
+    """The store's tables are of another release, or not ours."""

@@ -51,12 +51,22 @@ AsOfOption = Annotated[
     typer.Option("--as-of", help="Instant to score at, with offset; default: as far as the log is complete."),
 ]
 
+DatabaseOption = Annotated[
+    str | None,
+    typer.Option(
+        "--database-url",
+        envvar="PREDICTIVE_SCORING_DATABASE_URL",
+        help="The store, postgresql://… or sqlite:///…; default: store.db in the project's model folder.",
+    ),
+]
+
 PROJECT = Path("scoring.yaml")
 MODELS = Path("models")
 TRACKING = "sqlite:///mlflow.db"
 ENGINE = "duckdb"
 MASTER = "local[*]"
 SHARE = 0.01
+SCORES = Path("scores.jsonl")
 
 
 def example(*lines: str) -> str:

@@ -1,0 +1,190 @@
+"""Scores kept for good, and pages of them that miss nothing.
+
+Every scoring is a row with a cursor. Cursors rise in the order of the commits (a writer holds the counter from
+taking its numbers to its commit), so whoever has read up to a cursor has seen every row below it, whatever
+else is being written at that moment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, func, select
+
+from predictive_scoring.keeping.store import tables
+from predictive_scoring.keeping.store.connection import Transaction
+from predictive_scoring.keeping.store.messages import is_storable
+from predictive_scoring.schema import Score
+from predictive_scoring.timeline import parse_instant
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A Score and the feature vector that it was made of (None: not to be kept)."""
+
+    score: Score
+    vector: Mapping[str, float | str | None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeptScore:
+    """One scoring: its cursor, when it was made (epoch seconds), and the Score document as JSON."""
+
+    cursor: int
+    lead_id: str
+    scored_at: int
+    document: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """Scores in the order of their cursors. `cursor` is where the next page begins; `more`: it may be read now."""
+
+    rows: tuple[KeptScore, ...]
+    cursor: int
+    more: bool
+
+
+def append_scores(tx: Transaction, scored: Sequence[Scored], scored_at: int) -> tuple[str, ...]:
+    """Keep scores; the ids of those that were not, because the lead is not stored (erased or merged meanwhile).
+
+    A lead's latest score is the one of the latest `as_of`, the later kept of two."""
+    if not scored:
+        return ()
+    last = tx.lock("scores", len(scored))
+    leads = tables.leads
+    wanted = sorted({one.score.lead_id for one in scored})
+    stored = {
+        row.lead_id for row in tx.rows(select(leads.c.lead_id).where(tx.among(leads.c.lead_id, wanted)))
+    }
+    rows = [
+        _row(one, cursor, scored_at)
+        for cursor, one in enumerate(scored, start=last - len(scored) + 1)
+        if one.score.lead_id in stored
+    ]
+    newest: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        if row["as_of"] >= newest.get(row["lead_id"], row)["as_of"]:
+            newest[row["lead_id"]] = row
+    latest = tables.latest_scores
+    names = [column.name for column in latest.c]
+    tx.insert_rows(
+        tables.scores, [{key: value for key, value in row.items() if key != "stage"} for row in rows]
+    )
+    tx.insert_rows(
+        latest,
+        [{name: row[name] for name in names} for _, row in sorted(newest.items())],
+        lambda insert: insert.on_conflict_do_update(
+            index_elements=[latest.c.lead_id],
+            set_={name: insert.excluded[name] for name in names if name != "lead_id"},
+            where=insert.excluded["as_of"] >= latest.c.as_of,
+        ),
+    )
+    return tuple(one for one in wanted if one not in stored)
+
+
+def _row(one: Scored, cursor: int, scored_at: int) -> dict[str, Any]:
+    score = one.score
+    return {
+        "cursor": cursor,
+        "lead_id": score.lead_id,
+        "as_of": parse_instant(score.as_of),
+        "scored_at": scored_at,
+        "status": score.status,
+        "score": score.score,
+        "grade": score.grade,
+        "readiness": score.readiness,
+        "stage": score.stage,
+        "probability": score.probability,
+        "reasons": json.dumps([reason.model_dump() for reason in score.reasons], ensure_ascii=False),
+        "document": score.model_dump_json(),
+        "vector": None if one.vector is None else json.dumps(dict(one.vector), ensure_ascii=False),
+        "bundle": score.model.bundle,
+    }
+
+
+def page(
+    tx: Transaction, after: int = 0, limit: int = 500, *, since: int | None = None, every: bool = False
+) -> Page:
+    """Scores beyond the cursor `after`, at most `limit`: each lead's latest one, or with `every` all of them.
+
+    `since` leaves out what was scored before that instant (epoch seconds). A reader that goes on from `cursor`
+    page by page gets every lead's latest score, each new one again, and never a gap."""
+    scores, latest = tables.scores, tables.latest_scores
+    wanted = select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document)
+    if not every:
+        wanted = wanted.join(latest, latest.c.cursor == scores.c.cursor)
+    order = scores.c.cursor if every else latest.c.cursor
+    wanted = wanted.where(order > after)
+    if since is not None:
+        wanted = wanted.where(scores.c.scored_at >= since)
+    found = tx.rows(wanted.order_by(order).limit(limit + 1))
+    rows = tuple(KeptScore(*row) for row in found[:limit])
+    return Page(rows, rows[-1].cursor if rows else after, len(found) > limit)
+
+
+def latest_score(tx: Transaction, lead_id: str) -> KeptScore | None:
+    """The lead's latest score, if it has one."""
+    scores, latest = tables.scores, tables.latest_scores
+    wanted = select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document)
+    found = tx.rows(
+        wanted.join(latest, latest.c.cursor == scores.c.cursor).where(tx.among(latest.c.lead_id, [lead_id]))
+    )
+    return KeptScore(*found[0]) if found else None
+
+
+def score_history(tx: Transaction, lead_id: str, limit: int = 100) -> tuple[KeptScore, ...]:
+    """The lead's scores, newest first."""
+    scores = tables.scores
+    wanted = select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document)
+    rows = tx.rows(
+        wanted.where(tx.among(scores.c.lead_id, [lead_id])).order_by(scores.c.cursor.desc()).limit(limit)
+    )
+    return tuple(KeptScore(*row) for row in rows)
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """A page of a ranked list, and how many leads it has in all."""
+
+    rows: tuple[KeptScore, ...]
+    total: int
+
+
+def ranked(
+    tx: Transaction,
+    *,
+    readiness: Literal["ready", "nurture", "unscored"] | None = None,
+    stage: str | None = None,
+    search: str = "",
+    limit: int = 50,
+    offset: int = 0,
+) -> Ranking:
+    """Leads by their latest score, the most promising first; those without a number last.
+
+    `search` is a part of the id."""
+    scores, latest = tables.scores, tables.latest_scores
+    where: list[ColumnElement[bool]] = []
+    if readiness == "unscored":
+        where.append(latest.c.readiness.is_(None))
+    elif readiness is not None:
+        where.append(latest.c.readiness == readiness)
+    if stage is not None:
+        where.append(latest.c.stage == stage)
+    if not is_storable(search):
+        return Ranking((), 0)
+    if search:
+        where.append(latest.c.lead_id.contains(search, autoescape=True))
+    total = tx.rows(select(func.count()).select_from(latest).where(*where))[0][0]
+    found = tx.rows(
+        select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document)
+        .join(latest, latest.c.cursor == scores.c.cursor)
+        .where(*where)
+        .order_by(latest.c.probability.desc().nulls_last(), latest.c.lead_id)
+        .limit(limit)
+        .offset(offset)
+    )
+    return Ranking(tuple(KeptScore(*row) for row in found), int(total))
