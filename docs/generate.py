@@ -32,7 +32,10 @@ EXITS = (
 
 def cli_page() -> str:
     """`docs/cli.md`, from the registered verbs, their options and examples."""
-    commands = [(info, info.callback) for info in app.registered_commands if info.callback]
+    groups = [group.typer_instance for group in app.registered_groups if group.typer_instance]
+    commands = [
+        (info, info.callback) for group in groups for info in group.registered_commands if info.callback
+    ]
     parts = [
         "# The command line",
         "",
