@@ -70,7 +70,7 @@ def _assert_shows_what_it_promises(notebook):
         return [output for output in outputs[name] if "image/png" in output.get("data", {})]
 
     assert "Verdict: validated" in printed("train")
-    assert len(pictures("mlflow-plots")) == 4
+    assert len(pictures("mlflow-plots")) == 3
     assert len(pictures("waterfall")) == 1
     assert "score" in printed("reasons")
     assert "evidence: playbook" in printed("action")

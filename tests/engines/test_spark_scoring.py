@@ -118,6 +118,7 @@ def test_killed_halfway_and_run_again_it_gives_the_same(
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".log"] == [out.name]
 
 
+@pytest.mark.trial
 def test_a_changed_bundle_is_refused_here_and_on_an_executor(
     undisturbed: Run, stored: Tables, small_champion: SmallProject, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ def test_a_changed_bundle_is_refused_here_and_on_an_executor(
     assert not draft_of(out).exists()
 
 
+@pytest.mark.trial
 def test_a_failure_of_spark_is_told_in_a_line(
     undisturbed: Run, stored: Tables, small_champion: SmallProject, tmp_path: Path
 ) -> None:

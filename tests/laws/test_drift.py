@@ -174,6 +174,7 @@ def check(folder: Path, seed: int, leads: int, *, planted: bool) -> tuple[tuple[
     return tuple((alarm.code, alarm.where) for alarm in quiet.alarms)
 
 
+@pytest.mark.trial
 def test_planted_drift_of_each_kind_is_found_and_no_other(tmp_path: Path) -> None:
     assert check(tmp_path, 3, 3000, planted=True) == ()
 

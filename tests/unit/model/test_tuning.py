@@ -160,6 +160,7 @@ SCRIPT = textwrap.dedent(
 )
 
 
+@pytest.mark.trial
 def test_a_killed_search_goes_on_where_it_stood_and_ends_the_same(tmp_path):
     place = tmp_path / "study.db"
     run = subprocess.Popen(
