@@ -40,12 +40,18 @@ def train(folder, **expected):
 
 
 @pytest.mark.data
-def test_online_shoppers_train_on_the_untouched_draft_and_page_values_is_found_unaided(tmp_path):
+def test_page_values_of_the_online_shoppers_is_found_unaided(tmp_path):
     drafted, _ = run(tmp_path, "init", data("online_shoppers_uci/online_shoppers_intention.csv"))
     assert any("PageValues" in note and "AUC 0.8" in note for note in drafted["notes"])
     report, _ = run(tmp_path, "validate")
     assert report["ready_to_train"]
     assert any("'PageValues'" in finding["what"] for finding in report["findings"])
+
+
+@pytest.mark.data
+@pytest.mark.trial
+def test_online_shoppers_train_on_the_untouched_draft(tmp_path):
+    run(tmp_path, "init", data("online_shoppers_uci/online_shoppers_intention.csv"))
     trained = train(tmp_path)
     assert trained["verdict"] == "validated"
     assert 0.65 < trained["metrics"]["test"]["auc"] < 0.85
