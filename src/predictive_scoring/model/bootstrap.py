@@ -18,7 +18,7 @@ import numpy.typing as npt
 from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
-from predictive_scoring.model.linear import LinearPart, penalised_design
+from predictive_scoring.model.linear import LinearPart, bounded_parabola, penalised_design
 
 Floats = npt.NDArray[np.float64]
 
@@ -57,15 +57,16 @@ def ridge_draws(
         hessian = (design * (weight * p * (1.0 - p))[:, None]).T @ design + np.diag(ridge)
         # A level without penalty and a column that never varies would leave the Hessian singular.
         hessian[np.diag_indices_from(hessian)] += 1e-9
-        pull = np.empty((replicates, len(theta)))
+        theta_b = np.empty((replicates, len(theta)))
         for b in range(replicates):
             drawn = np.bincount(random.integers(0, count, count), minlength=count) - 1.0
-            pull[b] = np.sqrt(ridge) * random.normal(size=len(theta)) - (drawn[leads] * residual) @ design
-        theta_b = np.clip(theta + np.linalg.solve(hessian, pull.T).T, lower, upper)
+            pull = np.sqrt(ridge) * random.normal(size=len(theta)) - (drawn[leads] * residual) @ design
+            # Within the bounds: cutting a draw off at them would leave the columns that balanced it unbalanced.
+            theta_b[b] = theta + bounded_parabola(hessian, -pull, lower - theta, upper - theta)
         margin, margins = design[shown] @ theta, design[shown] @ theta_b.T
     x = margin - margin.mean()
     spread = float(x @ x)
     slope = (x @ margins) / spread if spread > 0.0 else np.ones(replicates)
     level = margins.mean(axis=0)
-    # Clipping at the bounds moves the mean of the draws; a range is about the fit itself.
+    # Bounds move the mean of the draws; a range is about the fit itself.
     return np.column_stack([1.0 + slope - slope.mean(), level - level.mean()])

@@ -275,7 +275,7 @@ def _minimise(
         hessian[0, 1:] = hessian[1:, 0] = weighted.sum(axis=0)
         hessian[1:, 1:] = design.T @ weighted
         hessian[np.diag_indices_from(hessian)] += ridge.precision
-        step = _bounded_parabola(hessian, gradient, lower - theta, upper - theta)
+        step = bounded_parabola(hessian, gradient, lower - theta, upper - theta)
         # Twice the expected gain bounds the distance to the minimum (Boyd and Vandenberghe, 9.5.1).
         if -float(gradient @ step) <= NEWTON_TOLERANCE * max(1.0, loss):
             break
@@ -291,7 +291,7 @@ def _minimise(
     return np.clip(theta, lower, upper)
 
 
-def _bounded_parabola(hessian: Floats, gradient: Floats, lower: Floats, upper: Floats) -> Floats:
+def bounded_parabola(hessian: Floats, gradient: Floats, lower: Floats, upper: Floats) -> Floats:
     """The step (d,) within the bounds that minimises ``gradient step + step hessian step / 2``."""
     scale = 1.0 / np.sqrt(np.maximum(np.diag(hessian), 1e-12))
     scaled = hessian * scale[:, None] * scale

@@ -276,14 +276,8 @@ def _segments(
     matured: Matured, chosen: npt.NDArray[np.bool_], scoring: ScoringModel, tables: Tables
 ) -> Iterator[tuple[str, Standing]]:
     """The levels of each segment column that have enough rows, largest first."""
-    declared = tables.project.monitoring.segments
-    columns = (
-        [name for name, attribute in tables.project.attributes.items() if attribute.type == "category"]
-        if declared is None
-        else list(declared)
-    )
     known = tables.leads.set_index("lead_id")
-    for column in columns:
+    for column in tables.project.segments:
         if column in matured.frame:
             values = matured.frame[column]
         elif column in known:

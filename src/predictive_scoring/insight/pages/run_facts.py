@@ -204,12 +204,10 @@ def segments(facts: RunFacts) -> list[Segment]:
 
     A group is marked as off at a level of 10 % over all groups together (Bonferroni): among fifty groups a few lie
     outside their own 90 % range by chance."""
-    named = facts.project.monitoring.segments
     attributes = facts.project.attributes
-    names = named if named is not None else [n for n, a in attributes.items() if a.type == "category"]
     labels = {feature.name: feature.label for feature in facts.features}
     chosen: list[tuple[str, dict[str, npt.NDArray[np.bool_]], int]] = []
-    for name in names:
+    for name in facts.project.segments:
         if name in facts.rows.frame.columns:
             values = _levels(facts.rows.frame[name])
             order = values.value_counts()
