@@ -61,9 +61,9 @@ def world(seed: int, leads: int = 60) -> tuple[Any, pd.DataFrame]:
 @pytest.mark.parametrize(
     "plan",
     [
-        pytest.param(ReadingPlan(block=50), id="in blocks"),
-        pytest.param(ReadingPlan(block=100, in_streams=1), id="in streams"),
-        pytest.param(ReadingPlan(carried=1), id="carried"),
+        pytest.param(ReadingPlan(block=50), id="in blocks", marks=pytest.mark.trial),
+        pytest.param(ReadingPlan(block=100, in_streams=1), id="in streams", marks=pytest.mark.trial),
+        pytest.param(ReadingPlan(carried=1), id="carried", marks=pytest.mark.trial),
         pytest.param(ReadingPlan(block=70, in_streams=1, carried=1), id="all of it"),
     ],
 )
