@@ -10,7 +10,7 @@ PROJECT := data/projects/sample/scoring.yaml
 TABLES := data/projects/sample/tables
 BIN := .venv/bin
 CLI := $(BIN)/predictive-scoring
-EXTRAS := postgres,spark,crm,notebook,dev
+EXTRAS := postgres,spark,crm,otel,notebook,dev
 
 # No usage statistics leave this machine, MLflow needs no git program, and nothing downloads an interpreter.
 export BENTOML_DO_NOT_TRACK := True

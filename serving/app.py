@@ -13,22 +13,29 @@ from starlette.staticfiles import StaticFiles
 
 from predictive_scoring import __version__
 
-from . import api, pages, problems
+from . import api, login, pages, problems
+from .admission import Admission, AdmissionSettings
+from .callers import KeyRing
 from .limits import Limits, LimitSettings
-from .metrics import Metrics, Observed
+from .metrics import Metrics
 from .openapi import openapi_document
 from .state import ServingState
+from .watching import Observed, watch_store
 
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(state: ServingState, limits: LimitSettings | None = None) -> FastAPI:
+def create_app(
+    state: ServingState, limits: LimitSettings | None = None, admission: AdmissionSettings | None = None
+) -> FastAPI:
     """The application; it starts to load the model when its lifespan starts."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.start()
         yield
+        state.stopping = True
+        await anyio.to_thread.run_sync(state.stop)
 
     app = FastAPI(
         title="predictive_scoring",
@@ -38,18 +45,32 @@ def create_app(state: ServingState, limits: LimitSettings | None = None) -> Fast
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # FastAPI's own traces and logs hold paths, queries and messages of errors; ours (tracing.py) do not.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.serving = state
+    app.state.keys = KeyRing(state.open)
     app.state.metrics = Metrics()
     app.state.metrics.registry.register(state.vectors.counted)
-    # Scoring is CPU work in one thread: more would only take turns, and DuckDB's connection is not shared.
+    state.on_open = lambda store: watch_store(store.engine, app.state.metrics)
+    # Scoring is CPU work in one thread: more would only take turns.
     app.state.worker = anyio.CapacityLimiter(1)
+    # The store takes one writer at a time: those of this process wait here, and not within the database.
+    app.state.writer = anyio.CapacityLimiter(1)
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # FastAPI's documented way
     problems.install(app)
-    app.include_router(pages.router, include_in_schema=False)
+    # Tried in this order, and programs ask a thousand times as often as people.
     app.include_router(api.router)
+    app.include_router(login.router, include_in_schema=False)
+    app.include_router(pages.router, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     # The last one added is the outermost.
     app.add_middleware(Limits, settings=limits or LimitSettings())
+    app.add_middleware(
+        Admission,
+        keys=app.state.keys,
+        settings=admission or AdmissionSettings(),
+        page=pages.refusal_page,
+    )
     app.add_middleware(Observed, metrics=app.state.metrics)
     return app

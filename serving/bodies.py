@@ -105,6 +105,9 @@ class ScoreRequest(Body):
         description="The instant to score at. Default: now for leads in the body, and the end of the stored "
         "history for leads sent by id alone.",
     )
+    explanation: bool = Field(
+        default=True, description="false leaves `explanation` out of the scores; reasons and actions stay"
+    )
 
 
 class ItemNote(Document):
@@ -164,8 +167,8 @@ class FeatureDocument(Document):
     kind: str
 
 
-class ModelDocument(Document):
-    """The model that serves."""
+class ModelFacts(Document):
+    """The model that serves: what it is, what it reads, and how it was judged."""
 
     name: str
     version: str | None
@@ -180,5 +183,10 @@ class ModelDocument(Document):
     )
     features: tuple[FeatureDocument, ...]
     metrics: dict[str, Any]
+
+
+class ModelDocument(ModelFacts):
+    """The model that serves, and what is stored beside it."""
+
     stored_leads: int
     stored_until: str = Field(description="How far the stored history is complete")

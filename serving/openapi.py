@@ -7,10 +7,24 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from .bodies import EXAMPLE, ScoreRequest
+from .bodies import ScoreRequest
 from .problems import MEDIA_TYPE, Problem
+from .routes.activity import ConsentRequest, FeedbackRequest, OutcomeRequest, TouchRequest
+from .routes.jobs import JobRequest
+from .segment_body import EventsRequest
 
 _REFERENCE = "#/components/schemas/{model}"
+_READ_BY_HAND = (
+    ScoreRequest,
+    EventsRequest,
+    TouchRequest,
+    FeedbackRequest,
+    ConsentRequest,
+    OutcomeRequest,
+    JobRequest,
+    Problem,
+)
+"""FastAPI does not know these: bodies are read by hand, so that an error tells what to do."""
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:
@@ -27,8 +41,7 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
         # Refusals are problems; FastAPI's own form of them is never sent.
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
-        # The body of /v1/score is read by hand (per-lead errors), so FastAPI does not know its form.
-        for model in (ScoreRequest, Problem):
+        for model in _READ_BY_HAND:
             schema = model.model_json_schema(ref_template=_REFERENCE)
             schemas.update(schema.pop("$defs", {}))
             schemas[model.__name__] = schema
@@ -38,17 +51,5 @@ def openapi_document(app: FastAPI) -> dict[str, Any]:
                 for status, answer in operation["responses"].items():
                     if status >= "400":
                         answer["content"] = {MEDIA_TYPE: problem}
-        document["paths"]["/v1/score"]["post"]["requestBody"] = {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"$ref": _REFERENCE.format(model="ScoreRequest")},
-                    "examples": {
-                        "history in the body": {"value": EXAMPLE},
-                        "a stored lead": {"value": {"leads": [{"lead_id": "L-00001"}]}},
-                    },
-                }
-            },
-        }
         app.openapi_schema = document
     return app.openapi_schema

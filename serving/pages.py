@@ -4,31 +4,38 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+import secrets
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from predictive_scoring.errors import UnknownLead
-from predictive_scoring.schema import LEAD_CREATED, Lead, Score
-from predictive_scoring.timeline import format_instant
+from predictive_scoring.errors import PredictiveScoringError, UnknownLead
+from predictive_scoring.schema import LEAD_CREATED, Lead
+from predictive_scoring.timeline import format_instant, parse_instant
 
 from . import wording
-from .api import in_worker, model_document, state_of
+from .api import in_thread, in_worker, in_writer, model_facts, state_of
 from .docs import docs_page
-from .problems import PROBLEMS, Refused
-from .selection import Selection, select
+from .forms import check_csrf, csrf_token, read_form
+from .listing import Listing, list_leads
+from .problems import PROBLEMS, Refused, refusal_of
+from .routes.answering import actor_of
+from .selection import ReadinessFilter, Selection
+from .sessions import form_token
 from .state import Serving
 from .waterfall import Bar, draw, waterfall
 
 PER_PAGE = 50
 MOST_EVENTS = 30
+MOST_NOTE = 2000
+VERDICTS: tuple[Literal["good", "bad"], ...] = ("good", "bad")
 
 router = APIRouter(default_response_class=HTMLResponse)
 
@@ -55,6 +62,7 @@ _environment.filters |= {
     "ticks": _ticks,
 }
 _environment.globals |= {
+    "form_token": form_token,
     "stages": wording.STAGES,
     "stage_meanings": wording.STAGE_MEANINGS,
     "evidence": wording.EVIDENCE,
@@ -104,14 +112,23 @@ async def ranked_leads(request: Request) -> HTMLResponse:
         return serving
     asked = request.query_params
     # A page reached with odd parameters shows what it can instead of refusing.
-    readiness = asked.get("readiness") if asked.get("readiness") in ("ready", "nurture", "unscored") else None
+    readiness: ReadinessFilter | None = next(
+        (one for one in get_args(ReadinessFilter) if one == asked.get("readiness")), None
+    )
     stage = asked.get("stage") if asked.get("stage") in wording.STAGES else None
     selection = Selection(readiness, stage, asked.get("search", "")[:200])
-    found = select(serving.ranked, selection)
-    pages = max(1, -(-len(found) // PER_PAGE))
     wanted = asked.get("page", "1")
-    page = min(max(int(wanted), 1), pages) if wanted.isascii() and wanted.isdigit() and len(wanted) < 9 else 1
-    facts = model_document(serving)
+    number = max(int(wanted), 1) if wanted.isascii() and wanted.isdigit() and len(wanted) < 9 else 1
+    project = serving.scorer.scoring.project
+
+    def page_of(number: int) -> Listing:
+        return list_leads(serving.store, project, selection, PER_PAGE, (number - 1) * PER_PAGE)
+
+    found = await in_thread(lambda: page_of(number))
+    pages = max(1, -(-found.page.total // PER_PAGE))
+    if number > pages:
+        number = pages
+        found = await in_thread(lambda: page_of(pages))
 
     def address(**changes: str | int | None) -> str:
         kept = {
@@ -124,9 +141,9 @@ async def ranked_leads(request: Request) -> HTMLResponse:
         return f"/?{query}" if query else "/"
 
     tabs = (
-        (None, "All leads", len(serving.ranked)),
+        (None, "All leads", sum(found.readiness_counts.values())),
         *(
-            (key, label, serving.counts.get(key, 0))
+            (key, label, found.readiness_counts.get(key, 0))
             for key, label in (
                 ("ready", "Ready for sales"),
                 ("nurture", "To nurture"),
@@ -136,16 +153,18 @@ async def ranked_leads(request: Request) -> HTMLResponse:
     )
     return render(
         "leads.html",
-        serving=serving,
-        model=facts,
+        as_of=found.page.as_of,
+        model=model_facts(serving),
         selection=selection,
-        leads=found[(page - 1) * PER_PAGE : page * PER_PAGE],
-        total=len(found),
-        first=(page - 1) * PER_PAGE + 1,
-        page=page,
+        leads=found.page.leads,
+        total=found.page.total,
+        first=found.page.offset + 1,
+        page=number,
         pages=pages,
         tabs=tabs,
-        stage_counts=Counter(row.stage for row in serving.ranked),
+        stage_counts=found.stage_counts,
+        known=found.known,
+        waiting=found.waiting,
         address=address,
     )
 
@@ -156,19 +175,23 @@ async def one_lead(request: Request, lead_id: str) -> HTMLResponse:
     serving = loaded(request)
     if isinstance(serving, HTMLResponse):
         return serving
+    from predictive_scoring.insight.explanation import probability_points
+    from predictive_scoring.live.stored import LeadInView, lead_in_view
+
+    def view() -> LeadInView:
+        return lead_in_view(serving.store, serving.scorer, lead_id)
+
     try:
-        score = Score.model_validate_json(serving.document(lead_id))
+        seen = await in_worker(request, view)
     except UnknownLead:
         return refusal_page(
             Refused(
                 "UnknownLead",
-                "The project's tables hold no lead with this id.",
+                "No stored lead has this id.",
                 remedy="Check the spelling, or search for a part of the id on the list of leads.",
             )
         )
-    from predictive_scoring.insight.explanation import probability_points
-
-    lead = (await in_worker(request, lambda: serving.stored_leads([lead_id])))[lead_id]
+    score, lead = seen.score, seen.lead
     bars: tuple[Bar, ...] = ()
     drawing = narrow = None
     chances: dict[str, float] = {}
@@ -179,37 +202,68 @@ async def one_lead(request: Request, lead_id: str) -> HTMLResponse:
         )
         chances = probability_points(score.explanation)
         drawing, narrow = draw(bars), draw(bars, left=138, plot=180)
-    rank = next((row.rank for row in serving.ranked if row.lead_id == lead_id), None)
+    as_of = parse_instant(score.as_of)
     return render(
         "lead.html",
         serving=serving,
-        model=model_document(serving),
+        model=model_facts(serving),
         score=score,
-        rank=rank,
+        rank=seen.rank,
         bars=bars,
         drawing=drawing,
         narrow=narrow,
         chances=chances,
-        attributes=_attributes(serving, lead),
+        attributes=_attributes(serving, lead, as_of),
         contact=_contact(serving, lead),
-        events=_events(serving, lead),
+        events=_events(serving, lead, as_of),
         most_events=MOST_EVENTS,
         created=format_instant(lead.created),
+        feedback=seen.feedback,
+        feedback_at="" if seen.feedback is None else format_instant(seen.feedback.occurred),
+        csrf=csrf_token(request),
     )
 
 
-def _attributes(serving: Serving, lead: Lead) -> list[tuple[str, Any]]:
-    """What was known of the lead's attributes at `as_of`."""
+@router.post("/leads/{lead_id:path}/feedback")
+async def say_what_it_was(request: Request, lead_id: str) -> Response:
+    """A person says on the page whether it is a good lead."""
+    from predictive_scoring.keeping.store.activity import Feedback, record
+
+    try:
+        form = await read_form(request)
+        check_csrf(request, form)
+        verdict = next((one for one in VERDICTS if one == form.get("verdict")), None)
+        note = form.get("note", "").strip()[:MOST_NOTE]
+        if verdict is None:
+            raise Refused(
+                "InvalidBody",
+                "The form says neither good nor bad.",
+                where="verdict",
+                remedy="Use the buttons of the page.",
+            )
+        now = int(time.time())
+        said = Feedback(secrets.token_hex(16), lead_id, verdict, now, actor_of(request), note or None)
+        store = state_of(request).open()
+        await in_writer(request, lambda: store.write(lambda tx: record(tx, [said], now)))
+    except Refused as refused:
+        return refusal_page(refused)
+    except PredictiveScoringError as refused:
+        return refusal_page(refusal_of(refused))
+    return RedirectResponse(f"/leads/{quote(lead_id, safe='')}#feedback", 303)
+
+
+def _attributes(serving: Serving, lead: Lead, as_of: int) -> list[tuple[str, Any]]:
+    """What was known of the lead's attributes at `as_of` (epoch seconds)."""
     from predictive_scoring.features.definitions import AttributeFeature
     from predictive_scoring.features.online import FeatureReader
 
     features = [one for one in serving.scorer.scoring.features if isinstance(one, AttributeFeature)]
-    values = FeatureReader(features)(lead, serving.as_of)
+    values = FeatureReader(features)(lead, as_of)
     return [(feature.label, values[feature.name]) for feature in features]
 
 
 def _contact(serving: Serving, lead: Lead) -> list[tuple[str, str]]:
-    contact = serving.tables.project.contact
+    contact = serving.scorer.scoring.project.contact
     flags = [
         (f"May be contacted by {channel}", lead.attributes.get(name))
         for channel, name in contact.consent.items()
@@ -222,12 +276,12 @@ def _contact(serving: Serving, lead: Lead) -> list[tuple[str, str]]:
     return spoken
 
 
-def _events(serving: Serving, lead: Lead) -> list[dict[str, Any]]:
-    """What was known at `as_of`, newest first."""
+def _events(serving: Serving, lead: Lead, as_of: int) -> list[dict[str, Any]]:
+    """What was known at `as_of` (epoch seconds), newest first."""
     from predictive_scoring.features.online import history
 
-    declared = serving.tables.project.events
-    seen = [event for _, event in history(lead, serving.as_of) if event.event_type != LEAD_CREATED]
+    declared = serving.scorer.scoring.project.events
+    seen = [event for _, event in history(lead, as_of) if event.event_type != LEAD_CREATED]
     return [
         {
             "at": format_instant(event.occurred),

@@ -17,7 +17,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-from predictive_scoring.errors import EnvironmentMissing, PredictiveScoringError, UnknownLead
+from predictive_scoring.errors import (
+    EnvironmentMissing,
+    IdempotencyConflict,
+    PredictiveScoringError,
+    SignatureRefused,
+    StoreUnavailable,
+    UnknownJob,
+    UnknownLead,
+)
 
 MEDIA_TYPE = "application/problem+json"
 MOST_COMPLAINTS = 20
@@ -26,18 +34,26 @@ log = logging.getLogger("predictive_scoring.serving")
 
 PROBLEMS: Mapping[str, tuple[int, str]] = {
     "InvalidJson": (400, "The body is not JSON (NaN and Infinity are not JSON)"),
+    "KeyRequired": (401, "A valid API key is needed"),
+    "SignatureRefused": (401, "The webhook is not signed by whom it claims, or comes too late"),
+    "ScopeMissing": (403, "The key may not do this"),
+    "CrossSiteRequest": (403, "The form was not sent from a page of this service"),
     "MethodNotAllowed": (405, "The address does not take this method"),
     "NotFound": (404, "There is nothing at this address"),
     "UnknownLead": (404, "No lead has this id"),
+    "UnknownJob": (404, "No job has this id"),
     "BodyTooSlow": (408, "The body did not arrive in time"),
     "BodyTooLarge": (413, "The body is larger than the service takes"),
-    "WrongContentType": (415, "The body must be application/json, uncompressed"),
+    "WrongContentType": (415, "The body is not of the type that the address takes, or it is compressed"),
     "MisdirectedHost": (421, "The Host header names another server"),
     "InvalidBody": (422, "The body is JSON, but not of the documented form"),
     "InvalidQuery": (422, "A query parameter has an impossible value"),
-    "TooManyRequests": (429, "More requests at once than the service takes"),
+    "IdempotencyConflict": (422, "The Idempotency-Key was used for another request"),
+    "TooManyRequests": (429, "More requests than the service takes from one caller, or at once"),
     "InternalError": (500, "The service failed; the request was not at fault"),
     "NotReady": (503, "The service is starting, or has no model to serve"),
+    "StoreUnavailable": (503, "The database cannot be reached, read or written"),
+    "KeysUnreadable": (503, "The keys cannot be checked: the store cannot be reached"),
 }
 """Name of every problem of the whole request -> status and title; per-lead errors are named in `errors.py`."""
 
@@ -111,9 +127,18 @@ class Refused(Exception):
 
 def refusal_of(error: PredictiveScoringError) -> Refused:
     """A named error of the library as the problem of a whole request."""
+    if isinstance(error, StoreUnavailable):
+        # Its place is the database's address, and the caller's business is only to come again.
+        return Refused(
+            error.name,
+            error.what,
+            remedy="Send the same request again: what was kept already is not counted twice.",
+            error=error.name,
+            headers={"retry-after": "2"},
+        )
     name = (
-        "UnknownLead"
-        if isinstance(error, UnknownLead)
+        error.name
+        if isinstance(error, UnknownLead | UnknownJob | IdempotencyConflict | SignatureRefused)
         else "NotReady"
         if isinstance(error, EnvironmentMissing)
         else "InvalidBody"

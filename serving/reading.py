@@ -32,6 +32,7 @@ class Frame:
 
     leads: Sequence[Any]
     as_of: int | None
+    explanation: bool = True
 
 
 @dataclass
@@ -72,7 +73,7 @@ def read_frame(body: bytes) -> Frame:
         ) from refused
     if not isinstance(document, dict):
         raise _form("The body is not a JSON object.", "body")
-    unknown = [key for key in document if key not in ("leads", "as_of")]
+    unknown = [key for key in document if key not in ("leads", "as_of", "explanation")]
     if unknown:
         raise _form(f"The key {safe_name(unknown[0])} is not known.", "body")
     leads = document.get("leads")
@@ -80,13 +81,16 @@ def read_frame(body: bytes) -> Frame:
         raise _form("`leads` is not a list of at least one lead.", "leads")
     if len(leads) > MOST_LEADS:
         raise _form(f"`leads` holds more than {MOST_LEADS:,} leads.", "leads")
+    explanation = document.get("explanation", True)
+    if not isinstance(explanation, bool):
+        raise _form("`explanation` is neither true nor false.", "explanation")
     moment = document.get("as_of")
     if moment is None:
-        return Frame(leads, None)
+        return Frame(leads, None, explanation)
     if not isinstance(moment, str):
         raise _form("`as_of` is not text.", "as_of")
     try:
-        return Frame(leads, _instant(moment, "as_of"))
+        return Frame(leads, _instant(moment, "as_of"), explanation)
     except InputError as refused:
         raise Refused("InvalidBody", refused.what, where=refused.where, remedy=refused.remedy) from refused
 
@@ -100,20 +104,22 @@ def _form(detail: str, where: str) -> Refused:
     )
 
 
-def _instant(text: str, where: str) -> int:
-    """Epoch seconds; the refusal does not repeat the text."""
+def _instant(text: str, where: str, *inside: str | int) -> int:
+    """Epoch seconds; the refusal does not repeat the text. The place is put together only for a refusal."""
     try:
-        moment = parse_instant(text, where=where)
+        moment = parse_instant(text)
     except (InputError, OverflowError) as refused:
         naive = isinstance(refused, NaiveTimestamp)
         raise (NaiveTimestamp if naive else InvalidValue)(
             what="the time has no time zone" if naive else "the text is not a time",
-            where=where,
+            where=spoken_place(inside, where),
             remedy="Write ISO 8601 with an offset, for example 2026-01-05T09:00:00Z.",
         ) from refused
     if not EARLIEST <= moment <= LATEST:
         raise InvalidValue(
-            what="the time lies outside of 1970 to 2199", where=where, remedy="Check the year of the time."
+            what="the time lies outside of 1970 to 2199",
+            where=spoken_place(inside, where),
+            remedy="Check the year of the time.",
         )
     return moment
 
@@ -161,7 +167,7 @@ class LeadReader:
 
     def _lead(self, body: LeadBody, where: str, now: int) -> tuple[Lead, list[ItemNote]]:
         if body.created_at is not None:
-            created = _instant(body.created_at, f"{where}.created_at")
+            created = _instant(body.created_at, where, "created_at")
         elif self.project.is_snapshot:
             created = now
         else:
@@ -179,7 +185,7 @@ class LeadReader:
                 touch.touch_id,
                 touch.action_id,
                 touch.channel,
-                _instant(touch.occurred_at, f"{where}.touches[{number}].occurred_at"),
+                _instant(touch.occurred_at, where, "touches", number, "occurred_at"),
             )
             for number, touch in enumerate(body.touches or ())
         )
@@ -214,14 +220,14 @@ class LeadReader:
     ) -> tuple[AttributeChange, ...]:
         changes = []
         for number, change in enumerate(sent):
-            spot = f"{where}[{number}]"
             kind = self._raw.get(change.attribute)
             if kind is None:
                 ignored.setdefault("attribute", []).append(safe_name(change.attribute))
                 continue
-            occurred = _instant(change.occurred_at, f"{spot}.occurred_at")
-            known = _instant(change.known_at, f"{spot}.known_at") if change.known_at is not None else occurred
-            value = _typed(change.value, kind, f"{spot}.value")
+            occurred = known = _instant(change.occurred_at, where, number, "occurred_at")
+            if change.known_at is not None:
+                known = _instant(change.known_at, where, number, "known_at")
+            value = _typed(change.value, kind, where, number, "value")
             # Histories hold text, as the table does; the empty text means cleared.
             text = "" if value is None else str(value)
             changes.append(AttributeChange(change.attribute, text, occurred, known))
@@ -234,18 +240,19 @@ class LeadReader:
         flags = {*contact.consent.values(), contact.do_not_contact, contact.opted_out} - {None}
         read: dict[str, Scalar] = {}
         for name, value in sent.items():
-            spot = f"{where}.{safe_name(name)}"
             if name in self._raw:
-                read[name] = _typed(value, self._raw[name], spot)
+                read[name] = _typed(value, self._raw[name], where, name)
             elif name in flags:
                 # A text such as "no" would count as true: consent is never guessed.
                 if not (value is None or isinstance(value, bool)):
                     raise InvalidValue(
-                        what="it is not true, false or null", where=spot, remedy="Send a JSON boolean."
+                        what="it is not true, false or null",
+                        where=spoken_place((name,), where),
+                        remedy="Send a JSON boolean.",
                     )
                 read[name] = value
             elif name == contact.time_zone:
-                read[name] = _typed(value, "category", spot)
+                read[name] = _typed(value, "category", where, name)
             else:
                 ignored.setdefault("attribute", []).append(safe_name(name))
         return read
@@ -254,33 +261,37 @@ class LeadReader:
         self, sent: Sequence[EventBody], where: str, ignored: dict[str, list[str]]
     ) -> tuple[Event, ...]:
         events: dict[str, Event] = {}
-        declared = self.project.event_properties
+        known_types, declared = self.project.events, self.project.event_properties
+        nothing: dict[str, Scalar] = dict.fromkeys(declared)
         for number, event in enumerate(sent):
-            spot = f"{where}[{number}]"
-            if event.event_id in events:
+            event_id, event_type = event.event_id, event.event_type
+            if event_id in events:
                 raise DuplicateKey(
                     what="the event id stands twice in the lead",
-                    where=f"{spot}.event_id",
+                    where=spoken_place((number, "event_id"), where),
                     remedy="Give every event of a lead its own id, and send each event once.",
                 )
-            if event.event_type not in self.project.events:
-                ignored.setdefault("event type", []).append(safe_name(event.event_type))
+            if event_type not in known_types:
+                ignored.setdefault("event type", []).append(safe_name(event_type))
                 # Leads get exactly one event of this type, made from `created_at`.
-                if event.event_type == LEAD_CREATED:
+                if event_type == LEAD_CREATED:
                     continue
-            occurred = _instant(event.occurred_at, f"{spot}.occurred_at")
-            known = _instant(event.known_at, f"{spot}.known_at") if event.known_at is not None else occurred
-            properties: dict[str, Scalar] = dict.fromkeys(declared)
-            for name, value in event.properties.items():
-                if name in declared:
-                    properties[name] = _typed(value, declared[name], spoken_place(("properties", name), spot))
-                else:
-                    ignored.setdefault("event property", []).append(safe_name(name))
-            events[event.event_id] = Event(event.event_id, event.event_type, occurred, known, properties)
+            occurred = known = _instant(event.occurred_at, where, number, "occurred_at")
+            if event.known_at is not None:
+                known = _instant(event.known_at, where, number, "known_at")
+            properties = nothing
+            if event.properties:
+                properties = dict(nothing)
+                for name, value in event.properties.items():
+                    if name in declared:
+                        properties[name] = _typed(value, declared[name], where, number, "properties", name)
+                    else:
+                        ignored.setdefault("event property", []).append(safe_name(name))
+            events[event_id] = Event(event_id, event_type, occurred, known, properties)
         return tuple(events.values())
 
 
-def _typed(value: Scalar, kind: str, where: str) -> Scalar:
+def _typed(value: Scalar, kind: str, where: str, *inside: str | int) -> Scalar:
     """The value as the declared type, or as it is (`any`). Categories are text; yes/no and whole numbers are
     spelled as text."""
     if value is None:
@@ -289,10 +300,18 @@ def _typed(value: Scalar, kind: str, where: str) -> Scalar:
         return str(value).lower() if isinstance(value, bool) else value
     if kind == "number":
         if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e300:
-            raise InvalidValue(what="it is not a number", where=where, remedy="Send a JSON number, or null.")
+            raise InvalidValue(
+                what="it is not a number",
+                where=spoken_place(inside, where),
+                remedy="Send a JSON number, or null.",
+            )
         return float(value)
     if isinstance(value, float):
-        raise InvalidValue(what="it is a fraction, not a category", where=where, remedy="Send text, or null.")
+        raise InvalidValue(
+            what="it is a fraction, not a category",
+            where=spoken_place(inside, where),
+            remedy="Send text, or null.",
+        )
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -19,13 +19,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .admission import AdmissionSettings
 from .app import create_app
 from .state import ServingState
 
 _PR_SET_PDEATHSIG = 1
 
 state = ServingState.from_environment()
-app = create_app(state)
+app = create_app(state, admission=AdmissionSettings.from_environment(os.environ))
 
 
 class EveryRequest:

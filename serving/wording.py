@@ -13,6 +13,7 @@ STATUS_REASONS: Mapping[str, str] = {
     "opted_out": "Opted out: neither scored nor used for learning",
     "not_yet_created": "Not yet known at this date",
     "already_converted": "Already converted",
+    "scoring_failed": "Scoring failed; the log of the worker says why",
 }
 ACTION_REASONS: Mapping[str, str] = {
     **REASONS,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 import pytest
 
+from canary import PERSONAL
 from predictive_scoring.data.simulator import SimulationConfig, simulate
 from predictive_scoring.data.sinks import write_tables
 from predictive_scoring.data.sources import ProjectFile, Tables, load_project, open_tables
@@ -110,6 +111,8 @@ def small_project_at(folder: Path, *, leads: int = SMALL_LEADS, seed: int = SMAL
     project = SmallProject(folder)
     world = simulate(SimulationConfig(seed=seed, leads=leads))
     frames = {name: getattr(world, name) for name in ("leads", "events", "touches", "attribute_changes")}
+    # Columns that the project does not read: whatever is made of this project must not know them.
+    frames["leads"] = frames["leads"].assign(**PERSONAL)
     write_tables(project.loaded, frames)
     return project
 
@@ -164,6 +167,21 @@ def small_champion(made_once: Callable[[str, Callable[[Path], object]], Path]) -
     return SmallProject(made_once("small-champion", _promoted))
 
 
+@pytest.fixture(scope="session")
+def stored_champion(
+    small_champion: SmallProject, made_once: Callable[[str, Callable[[Path], object]], Path]
+) -> Path:
+    """A folder with a store that holds the small champion's leads, all of them scored. Read-only; tests that write
+    take a copy (`stored_project.copied_store`)."""
+    from stored_project import fill_store, sqlite_url
+
+    def make(folder: Path) -> None:
+        folder.mkdir()
+        fill_store(small_champion, sqlite_url(folder))
+
+    return made_once("stored-champion", make)
+
+
 class Registered:
     """A copy of the small champion's store and registry that a test may change, with versions that cost no
     training: bundles that differ from the champion in their model card only."""
@@ -184,11 +202,20 @@ class Registered:
         self.client = mlflow.MlflowClient(tracking_uri=self.uri, registry_uri=self.uri)
         self.run_id = self.store.champion().run_id
 
-    def add(self, note: str, verdict: str = "validated", against: str | None = None) -> Version:
-        """Register one more version, judged against the present champion or the bundle `against`."""
+    def add(
+        self,
+        note: str,
+        verdict: str = "validated",
+        against: str | None = None,
+        changed: Mapping[str, str] | None = None,
+    ) -> Version:
+        """Register one more version, judged against the present champion or the bundle `against`; `changed` files
+        make it another model."""
         first = read_bundle(self.store.path(self.store.succession().line[0].bundle))
-        files = {**first.files, "model_card.md": f"{first.files['model_card.md']}\n{note}\n"}
-        bundle = write_bundle(self.store.bundles, files, {"run_id": self.run_id})
+        card = f"{first.files['model_card.md']}\n{note}\n"
+        facts = {key: first.manifest[key] for key in ("verdict", "reasons")}
+        files = {**first.files, "model_card.md": card, **(changed or {})}
+        bundle = write_bundle(self.store.bundles, files, {**facts, "run_id": self.run_id})
         made = self.client.create_model_version(
             self.name,
             str(bundle.path),

@@ -159,7 +159,9 @@ class Hubspot(Server):
 
     def __init__(self) -> None:
         super().__init__()
-        self.objects: dict[str, dict[int, dict[str, Any]]] = {"contacts": {}, "deals": {}}
+        self.objects: dict[str, dict[int, dict[str, Any]]] = {
+            kind: {} for kind in ("contacts", "deals", "calls", "meetings")
+        }
         self.links: dict[int, list[int]] = {}
         self.events: list[dict[str, Any]] = []
         self.submissions: dict[str, list[dict[str, Any]]] = {}
@@ -199,6 +201,16 @@ class Hubspot(Server):
         }  # fmt: skip
         self.links[number] = contacts
 
+    def engagement(
+        self, kind: str, number: int, changed: int, contacts: list[int], **properties: str
+    ) -> None:
+        """A call or a meeting with these contacts."""
+        self.objects[kind][number] = {
+            "properties": {"hs_timestamp": iso(1000 * changed), "hs_call_title": "Ann Doe"} | properties,
+            "history": {}, "changed": 1000 * changed, "archived": False,
+        }  # fmt: skip
+        self.links[number] = contacts
+
     def answer(self, method: str, path: str, query: dict[str, str], document: Any) -> tuple[int, Any]:
         if path == "/oauth/v1/token":
             return 200, {"access_token": self.token, "expires_in": 1800, "token_type": "bearer"}
@@ -213,7 +225,7 @@ class Hubspot(Server):
                 {"id": "closedwon", "metadata": {"isClosed": "true", "probability": "1.0"}},
             ]
             return 200, {"results": [{"id": "default", "stages": stages}]}
-        if path == "/crm/v4/associations/deals/contacts/batch/read":
+        if re.fullmatch(r"/crm/v4/associations/(deals|calls|meetings)/contacts/batch/read", path):
             return 200, {"results": [self._links(one) for one in document["inputs"]]}
         if path == "/marketing/v3/forms":
             return 200, {"results": [{"id": form, "name": f"Form {form}"} for form in self.submissions]}
@@ -222,7 +234,7 @@ class Hubspot(Server):
             return 200, self._page(rows, int(query["limit"]), query.get("after"))
         if path == "/email/public/v1/events":
             return 200, self._events(query)
-        found = re.fullmatch(r"/crm/v3/objects/(contacts|deals)(/search|/batch/(\w+))?", path)
+        found = re.fullmatch(r"/crm/v3/objects/(contacts|deals|calls|meetings)(/search|/batch/(\w+))?", path)
         assert found, path
         kind, act = found[1], found[3] or found[2]
         if act == "/search":
@@ -564,3 +576,17 @@ def small_salesforce(server: Salesforce, leads: int = 12) -> None:
                  "IsClosed": True, "CloseDate": at(number + 70)[:10], "CreatedDate": at(number + 60),
                  "SystemModstamp": at(number + 70)}
             )  # fmt: skip
+
+
+class Receiver(Server):
+    """Somebody who wants webhooks, and keeps what came with its headers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.got: list[tuple[dict[str, str], bytes]] = []
+
+    def _one(self, handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        number = len(self.got) + 1
+        self.got.append((dict(handler.headers), body))
+        fault = self.faults.get(number, Fault(204))
+        self._send(handler, fault.status or 500, b"", fault.headers)

@@ -9,22 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
-from predictive_scoring.data.feature_frame import feature_frame
-from predictive_scoring.data.histories import records, touches_by_lead
-from predictive_scoring.data.sources import Tables
 from predictive_scoring.features.aggregates import Value
-from predictive_scoring.features.batch import weekly_count_table
 from predictive_scoring.features.definitions import EventFeature, Feature
-from predictive_scoring.features.online import FeatureReader, weekly_counts
-from predictive_scoring.insight.explanation import concepts, explain, fit_and_engagement, reasons
-from predictive_scoring.insight.stage import FAMILIES, filter_stages, most_likely
+from predictive_scoring.features.online import FeatureReader, WeekCounter, seen_events
+from predictive_scoring.insight.explanation import Explainer, reasons
+from predictive_scoring.insight.stage import FAMILIES, stage_of
 from predictive_scoring.keeping.bundle import ScoringModel, read_bundle
 from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.model.columns import encode, encode_values
 from predictive_scoring.model.grading import Readiness
 from predictive_scoring.nurture.recommendation import recommend
 from predictive_scoring.schema import (
@@ -41,10 +37,18 @@ from predictive_scoring.schema import (
 )
 from predictive_scoring.timeline import WEEK, age, exists_at, format_instant, in_feature_window
 
+if TYPE_CHECKING:
+    # Frames and engines take a second and 150 MB to load, and a lead in hand needs neither.
+    import pandas as pd
+
+    from predictive_scoring.data.sources import Tables
+
 STAGE_WEEKS = 26
 """Weeks of history that the journey stage reads."""
 STEADY = 3
 """A change of the score within this many points is `steady`."""
+
+MOST_REASONS = 5
 
 Progress = Callable[[int, int], None]
 Sides = Mapping[str, Readiness]
@@ -125,12 +129,18 @@ class Scorer:
 
         `previous` are the sides of the line on which leads stood before (see `score_frames`)."""
         subjects = [Subject(lead.lead_id, lead.created, lead.attributes, lead.touches) for lead in leads]
-        now = self._folded(leads, as_of)
-        before = self._folded(leads, as_of - WEEK)
-        counts = np.array(
-            [weekly_counts(lead, as_of, self.families, STAGE_WEEKS) for lead in leads], dtype=np.int64
-        ).reshape(len(leads), STAGE_WEEKS, len(FAMILIES))
-        return self.score_frames(subjects, now, before, counts, as_of, served, previous)
+        rows: list[Mapping[str, Value]] = []
+        before: list[Mapping[str, Value]] = []
+        counts = []
+        for lead in leads:
+            events = seen_events(lead, as_of)
+            values, earlier = self._reader.twice(lead, events, as_of, as_of - WEEK)
+            rows.append(self._as_stored(values))
+            before.append(earlier)
+            counts.append(self._weeks(events, as_of))
+        columns = self.scoring.model.columns
+        readings = _Readings(rows, encode_values(rows, columns), encode_values(before, columns), counts)
+        return self._scores(subjects, readings, as_of, served, previous)
 
     def score_tables(
         self,
@@ -143,6 +153,8 @@ class Scorer:
         previous: Sides | None = None,
     ) -> Iterator[Score]:
         """Scores of every stored lead, in order of lead id, read by the engine that holds the tables."""
+        from predictive_scoring.data.histories import records, touches_by_lead
+
         touches = touches_by_lead(tables.touches)
         total = len(tables.leads)
         for start in range(0, total, chunk):
@@ -162,16 +174,37 @@ class Scorer:
     def _reader(self) -> FeatureReader:
         return FeatureReader(self.features_read)
 
-    def _folded(self, leads: Sequence[Lead], cutoff: int) -> pd.DataFrame:
-        return _frame([self._reader(lead, cutoff) for lead in leads], self.features_read)
+    @cached_property
+    def _weeks(self) -> WeekCounter:
+        return WeekCounter(self.families, STAGE_WEEKS)
+
+    @cached_property
+    def _explainer(self) -> Explainer:
+        return Explainer(self.features)
+
+    @cached_property
+    def _numbers(self) -> tuple[str, ...]:
+        return tuple(feature.name for feature in self.features_read if feature.kind == "number")
+
+    def _as_stored(self, values: dict[str, Value]) -> dict[str, Value]:
+        """Folded values as a stored frame would hold them: numbers are floats, and NaN is missing."""
+        for name in self._numbers:
+            value = values[name]
+            if value is not None:
+                values[name] = number if (number := float(value)) == number else None
+        return values
 
     def _expressed(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
+        from predictive_scoring.data.feature_frame import feature_frame
+
         return feature_frame(tables, _observations(leads, cutoff), self.features_read)
 
     def _counted(self, tables: Tables, leads: pd.DataFrame, cutoff: int) -> np.ndarray:
         counts = np.zeros((len(leads), STAGE_WEEKS, len(FAMILIES)), dtype=np.int64)
         if not any(self.families):
             return counts
+        from predictive_scoring.features.batch import weekly_count_table
+
         with tables.engine.temporary("observations", _observations(leads, cutoff)) as observed:
             rows = weekly_count_table(observed, tables.events, self.families, STAGE_WEEKS).to_pandas()
         counts[rows["observation_id"], rows["week"], rows["family"]] = rows["events"]
@@ -192,85 +225,117 @@ class Scorer:
         `now` and `before` hold a column for each of `features_read`, at `as_of` and a week earlier;
         `counts` the weekly counts of events, (leads, STAGE_WEEKS, families). A lead that `previous` knows changes
         side only by a clear crossing of the line, so that leads beside it do not go to and fro."""
-        sides = previous or {}
-        if not subjects:
-            return []
-        model, grading = self.scoring.model, self.scoring.grading
-        base, contributions, limits, logits = model.contributions(now)
-        low, high = model.interval(now)
-        sizes = model.effective_sample_size(now)
-        horizons, expected = self._curve(logits)
-        scores = grading.scores(logits)
-        earlier = grading.scores(model.logit(before))
-        # A lead's first week is seldom whole. It is read as one all the same: otherwise three busy days would
-        # count as nothing known.
-        weeks = np.array(
-            [max(0, -(-age(subject.created, as_of) // WEEK)) for subject in subjects], dtype=np.int64
-        )
-        stages = most_likely(filter_stages(counts, weeks, self.scoring.stages))
-        fit, engagement = fit_and_engagement(self.features, contributions)
-        rows = records(now)
-        documents = []
-        for number, (subject, values) in enumerate(zip(subjects, rows, strict=True)):
+        from predictive_scoring.data.histories import records
+
+        columns = self.scoring.model.columns
+        readings = _Readings(records(now), encode(now, columns), encode(before, columns), counts.tolist())
+        return self._scores(subjects, readings, as_of, served, previous)
+
+    def _scores(
+        self,
+        subjects: Sequence[Subject],
+        readings: _Readings,
+        as_of: int,
+        served: Served | None,
+        previous: Sides | None,
+    ) -> list[Score]:
+        """Scores of leads in their order, however their features were read."""
+        at = format_instant(as_of)
+        documents: list[Score | None] = []
+        for subject, values in zip(subjects, readings.rows, strict=True):
             refusal = self._refusal(subject, values, as_of)
-            if refusal is not None:
-                documents.append(self._unscored(subject.lead_id, as_of, *refusal))
-                continue
-            logit = float(logits[number])
-            probability = 1.0 / (1.0 + float(np.exp(-logit)))
-            shares = [float(share) for share in contributions[number]]
+            documents.append(None if refusal is None else self._unscored(subject.lead_id, at, *refusal))
+        open_ = [number for number, document in enumerate(documents) if document is None]
+        for number, score in zip(
+            open_, self._judged(subjects, readings, open_, as_of, previous or {}), strict=True
+        ):
+            documents[number] = score
+        answer = [document for document in documents if document is not None]
+        if served is not None:
+            names = [feature.name for feature in self.features]
+            served(answer, [{name: values[name] for name in names} for values in readings.rows])
+        return answer
+
+    def _judged(
+        self,
+        subjects: Sequence[Subject],
+        readings: _Readings,
+        chosen: Sequence[int],
+        as_of: int,
+        sides: Sides,
+    ) -> Iterator[Score]:
+        """Scores of the chosen ones, to which nothing is in the way."""
+        if not chosen:
+            return
+        model, grading = self.scoring.model, self.scoring.grading
+        told = model.answers(readings.now[chosen], readings.before[chosen])
+        fit, engagement = self._explainer.fit_and_engagement(told.phi)
+        at, since = format_instant(as_of), format_instant(as_of - WEEK)
+        numbers = zip(
+            told.logit.tolist(),
+            told.probability.tolist(),
+            told.phi.tolist(),
+            told.limit.tolist(),
+            told.low.tolist(),
+            told.high.tolist(),
+            told.sizes.tolist(),
+            grading.scores(told.logit).tolist(),
+            grading.scores(told.before).tolist(),
+            fit.tolist(),
+            engagement.tolist(),
+            strict=True,
+        )
+        for number, (logit, probability, shares, limit, low, high, size, score, earlier, *sums) in zip(
+            chosen, numbers, strict=True
+        ):
+            subject, values = subjects[number], readings.rows[number]
             readiness = grading.readiness(probability, sides.get(subject.lead_id))
-            stage = stages[number] if any(self.families) else None
+            stage = self._stage(subject, readings.counts[number], as_of)
+            horizons, expected = self._curve(logit)
             advice = (
                 Recommendation((), "ready")
                 if readiness == "ready"
                 else self._advice(subject, values, stage, logit, as_of)
             )
-            documents.append(
-                Score(
-                    lead_id=subject.lead_id,
-                    as_of=format_instant(as_of),
-                    status="scored",
-                    probability=probability,
-                    interval=(min(float(low[number]), probability), max(float(high[number]), probability)),
-                    horizon_days=self.scoring.project.conversion.horizon_days,
-                    horizons=horizons[number],
-                    expected_days=expected[number],
-                    evidence=self._evidence(float(sizes[number])),
-                    score=int(scores[number]),
-                    percentile=round(grading.percentile(int(scores[number]))),
-                    grade=grading.grade(float(fit[number]), float(engagement[number])),
-                    readiness=readiness,
-                    stage=stage,
-                    trend=self._trend(subject, int(scores[number]), int(earlier[number]), as_of),
-                    explanation=explain(self.features, values, base, shares, float(limits[number]), logit),
-                    reasons=reasons(concepts(self.features, values, shares)),
-                    actions=advice.actions,
-                    actions_reason=advice.reason,
-                    model=self.reference,
-                )
+            yield Score(
+                lead_id=subject.lead_id,
+                as_of=at,
+                status="scored",
+                probability=probability,
+                interval=(min(low, probability), max(high, probability)),
+                horizon_days=self.scoring.project.conversion.horizon_days,
+                horizons=horizons,
+                expected_days=expected,
+                evidence=self._evidence(size),
+                score=score,
+                percentile=round(grading.percentile(score)),
+                grade=grading.grade(*sums),
+                readiness=readiness,
+                stage=stage,
+                trend=self._trend(subject, score - earlier, as_of - WEEK, since),
+                explanation=self._explainer.explanation(values, told.base, shares, limit, logit),
+                reasons=reasons(self._explainer.concepts(values, shares, MOST_REASONS), MOST_REASONS),
+                actions=advice.actions,
+                actions_reason=advice.reason,
+                model=self.reference,
             )
-        if served is not None:
-            names = [feature.name for feature in self.features]
-            served(documents, [{name: values[name] for name in names} for values in rows])
-        return documents
 
-    def _curve(
-        self, logits: np.ndarray
-    ) -> tuple[list[tuple[HorizonProbability, ...]], Sequence[float | None]]:
-        """Probabilities of every horizon and the expected days, lead by lead; nothing where no curve was learned."""
+    def _stage(self, subject: Subject, counts: Sequence[Sequence[int]], as_of: int) -> Stage | None:
+        if not any(self.families):
+            return None
+        # A lead's first week is seldom whole. It is read as one all the same: otherwise three busy days would
+        # count as nothing known.
+        weeks = max(0, -(-age(subject.created, as_of) // WEEK))
+        return stage_of(counts, weeks, self.scoring.stages)
+
+    def _curve(self, logit: float) -> tuple[tuple[HorizonProbability, ...], float | None]:
+        """Probabilities of every horizon and the expected days; nothing where no curve was learned."""
         curve = self.scoring.curve
         if curve is None:
-            return [()] * len(logits), [None] * len(logits)
-        table = curve.probabilities(logits)
-        rows = [
-            tuple(
-                HorizonProbability(days=days, probability=float(p))
-                for days, p in zip(curve.horizons_days, row, strict=True)
-            )
-            for row in table
-        ]
-        return rows, [round(float(days), 1) for days in curve.expected_days(logits)]
+            return (), None
+        probabilities, expected = curve.told(logit)
+        horizons = zip(curve.horizons_days, probabilities, strict=True)
+        return tuple(HorizonProbability(days=days, probability=p) for days, p in horizons), round(expected, 1)
 
     def _evidence(self, size: float) -> Evidence | None:
         rests_on = self.scoring.model.evidence
@@ -279,7 +344,7 @@ class Scorer:
         return Evidence(
             basis=rests_on.basis,
             conversions=rests_on.conversions,
-            effective_sample_size=None if np.isnan(size) else round(size, 1),
+            effective_sample_size=None if size != size else round(size, 1),
         )
 
     def _refusal(self, subject: Subject, values: Mapping[str, Value], as_of: int) -> tuple[str, str] | None:
@@ -293,23 +358,21 @@ class Scorer:
             return "not_scored", "already_converted"
         return None
 
-    def _unscored(self, lead_id: str, as_of: int, status: Any, reason: str) -> Score:
+    def _unscored(self, lead_id: str, at: str, status: Any, reason: str) -> Score:
         return Score(
             lead_id=lead_id,
-            as_of=format_instant(as_of),
+            as_of=at,
             status=status,
             status_reason=reason,
             horizon_days=self.scoring.project.conversion.horizon_days,
             model=self.reference,
         )
 
-    def _trend(self, subject: Subject, score: int, earlier: int, as_of: int) -> Trend | None:
-        since = as_of - WEEK
+    def _trend(self, subject: Subject, change: int, since: int, told: str) -> Trend | None:
         if self.scoring.project.is_snapshot or not exists_at(subject.created, since):
             return None
-        change = score - earlier
         direction = "steady" if abs(change) <= STEADY else "rising" if change > 0 else "falling"
-        return Trend(direction=direction, change=change, since=format_instant(since))
+        return Trend(direction=direction, change=change, since=told)
 
     def _advice(
         self, subject: Subject, values: Mapping[str, Value], stage: Stage | None, logit: float, as_of: int
@@ -320,8 +383,8 @@ class Scorer:
         consents: dict[str, bool | None] = {
             channel: _flag(subject.attributes.get(column)) for channel, column in contact.consent.items()
         }
-        for channel, events in contact.withdrawn_by.items():
-            if values.get(_standing_feature(events).name):
+        for channel, name in self._withdrawals:
+            if values.get(name):
                 consents[channel] = False
         context = NurtureContext(
             lead_id=subject.lead_id,
@@ -339,6 +402,12 @@ class Scorer:
         return recommend(context, playbook, labels=self._labels)
 
     @cached_property
+    def _withdrawals(self) -> tuple[tuple[str, str], ...]:
+        """Each channel with the feature that says whether its consent was taken back."""
+        withdrawn_by = self.scoring.project.contact.withdrawn_by
+        return tuple((channel, _standing_feature(events).name) for channel, events in withdrawn_by.items())
+
+    @cached_property
     def _labels(self) -> dict[str, str]:
         return {feature.name: feature.label for feature in self.scoring.features}
 
@@ -350,7 +419,20 @@ def champion_scorer(store: BundleStore) -> Scorer:
     return Scorer(bundle.scoring_model(), bundle.identity, promotion.version, bundle.manifest)
 
 
+@dataclass(frozen=True)
+class _Readings:
+    """What was read of some leads: values now by name, the model's encoded columns (n, k) now and a week earlier, and
+    the weekly counts (n, STAGE_WEEKS, families)."""
+
+    rows: Sequence[Mapping[str, Value]]
+    now: np.ndarray
+    before: np.ndarray
+    counts: Sequence[Sequence[Sequence[int]]]
+
+
 def _observations(leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
+    import pandas as pd
+
     return pd.DataFrame(
         {
             "observation_id": np.arange(len(leads), dtype=np.int64),
@@ -358,19 +440,6 @@ def _observations(leads: pd.DataFrame, cutoff: int) -> pd.DataFrame:
             "cutoff": np.int64(cutoff),
         }
     )
-
-
-def _frame(rows: Sequence[Mapping[str, Value]], features: Sequence[Feature]) -> pd.DataFrame:
-    # All numbers as one block: a column at a time costs one lead ten milliseconds.
-    numbers = [feature.name for feature in features if feature.kind == "number"]
-    block = np.array([[row[name] for name in numbers] for row in rows], dtype=np.float64)
-    frame = pd.DataFrame(block.reshape(len(rows), len(numbers)), columns=numbers)
-    texts = {
-        feature.name: pd.Series([row[feature.name] for row in rows], dtype=object)
-        for feature in features
-        if feature.kind != "number"
-    }
-    return pd.concat([frame, pd.DataFrame(texts, index=frame.index)], axis=1)
 
 
 def _standing_feature(events: Sequence[str]) -> EventFeature:

@@ -78,6 +78,31 @@ def test_what_hubspot_holds_becomes_leads_events_and_changes(hubspot, clock, tmp
     assert any(kind in kinds_of(tables, "1") for kind in ("form_submit", "demo_request"))
 
 
+def test_calls_and_meetings_become_events_of_who_took_part(hubspot, clock, tmp_path):
+    small_hubspot(hubspot, 90)
+    hubspot.engagement("calls", 8001, NOW - 9 * DAY, [4, 5, 6], hs_call_duration="90000")
+    held = {"hs_meeting_start_time": "2026-05-20T10:00:00.000Z"}
+    hubspot.engagement("meetings", 8002, NOW - 8 * DAY, [4], hs_meeting_outcome="COMPLETED", **held)
+    hubspot.engagement("meetings", 8003, NOW - 8 * DAY, [5], hs_meeting_outcome="NO_SHOW", **held)
+    hubspot.engagement("meetings", 8004, NOW - 8 * DAY, [], **held)
+    pulled(hubspot, clock, tmp_path / "tables")
+    assert "ann doe" not in everything(tmp_path / "tables")
+    draft = draft_project([tmp_path / "tables"], relative_to=tmp_path, today=NOW)
+    (tmp_path / "scoring.yaml").write_text(draft.text)
+    start = 1_779_271_200
+
+    def took_part(lead):
+        tables = open_tables(load_project(tmp_path / "scoring.yaml"))
+        kinds = ("call", "meeting")
+        return [(one.event_type, one.occurred) for one in tables.lead(lead).events if one.event_type in kinds]
+
+    assert took_part("4") == [("call", NOW - 9 * DAY), ("meeting", start)]
+    assert took_part("5") == took_part("6") == [("call", NOW - 9 * DAY)]
+    hubspot.objects["calls"][8001]["archived"] = True
+    pulled(hubspot, clock, tmp_path / "tables", now=NOW + DAY)
+    assert took_part("4") == [("meeting", start)]
+
+
 def kinds_of(tables, lead):
     return {event.event_type for event in tables.lead(lead).events}
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crm_servers import CLIENT, NOW, Clock, Fault, Server
+from crm_servers import CLIENT, NOW, Clock, Fault, Receiver
 from predictive_scoring.connectors.hubspot_webhooks import read_hubspot
 from predictive_scoring.connectors.outbox import FileOutbox, MemoryOutbox, Waiting
 from predictive_scoring.connectors.signatures import SeenInMemory, verify_standard
@@ -25,20 +25,6 @@ from predictive_scoring.errors import InvalidDocument, InvalidSetting
 from predictive_scoring.schema import AttributeChange, ModelReference, Score
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-
-
-class Receiver(Server):
-    """Somebody who wants webhooks, and keeps what came with its headers."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.got = []
-
-    def _one(self, handler, body):
-        number = len(self.got) + 1
-        self.got.append((dict(handler.headers), body))
-        fault = self.faults.get(number, Fault(204))
-        self._send(handler, fault.status or 500, b"", fault.headers)
 
 
 @pytest.fixture

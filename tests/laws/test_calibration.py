@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from predictive_scoring.model.calibrated import CalibratedModel, fit_calibrated
+from predictive_scoring.model.calibrated import CalibratedModel
 from predictive_scoring.model.calibration import PlattCalibration, fit_platt
 from predictive_scoring.model.columns import learn_columns
 from predictive_scoring.model.evaluation import evaluate, judge
+from predictive_scoring.model.fitting import fit_calibrated
 
 RANDOM = np.random.default_rng(11)
 MARGIN = RANDOM.normal(-2.0, 1.0, 800)

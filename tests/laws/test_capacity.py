@@ -120,8 +120,8 @@ def test_hysteresis_leaves_the_number_of_ready_leads_as_it_was(number: int) -> N
 @pytest.mark.trial
 def test_a_model_that_was_learned_plans_weeks_that_happen() -> None:
     """From examples to the plan with the product's own fit, in worlds whose truth is known."""
-    from predictive_scoring.model.calibrated import fit_calibrated
     from predictive_scoring.model.columns import learn_columns
+    from predictive_scoring.model.fitting import fit_calibrated
 
     inside = []
     for _ in range(12):

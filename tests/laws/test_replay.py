@@ -86,7 +86,7 @@ def test_an_event_that_came_late_under_an_early_known_at_is_found_and_named(
     )
     events = tables.events.union(late.select(*tables.events.columns).cast(tables.events.schema()))
     found = replay(served.read(), replace(tables, events=events), features_of)
-    arrived = replace(view, event_id="late", occurred=as_of - 100, known=as_of - 100)
+    arrived = view._replace(event_id="late", occurred=as_of - 100, known=as_of - 100)
     altered = replace(lead, events=(*lead.events, arrived))
     expected = changed_features(small_champion, lead, altered, as_of)
     assert not found.is_clean

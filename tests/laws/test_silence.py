@@ -17,8 +17,8 @@ from predictive_scoring.data.sinks import write_tables
 from predictive_scoring.data.sources import ProjectFile, open_tables
 from predictive_scoring.features.catalog import views_of
 from predictive_scoring.features.silence import model_features
-from predictive_scoring.model.calibrated import fit_calibrated
 from predictive_scoring.model.columns import learn_columns
+from predictive_scoring.model.fitting import fit_calibrated
 from predictive_scoring.schema import LEAD_CREATED
 from predictive_scoring.settings import parse_project
 from predictive_scoring.timeline import DAY

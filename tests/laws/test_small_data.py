@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 
 from lead_worlds import BASE_RATE, DIRECTIONS, KINDS, NOISE, World, excess_log_loss, lead_world
-from predictive_scoring.model.calibrated import CalibratedModel, fit_calibrated, fit_points_card
+from predictive_scoring.model.calibrated import CalibratedModel
 from predictive_scoring.model.columns import encode
+from predictive_scoring.model.fitting import fit_calibrated, fit_points_card
 from predictive_scoring.model.points import learn_card
 
 FRESH = 20_000

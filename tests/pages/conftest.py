@@ -14,9 +14,13 @@ import uvicorn
 from serving.app import create_app
 from serving.state import Serving, ServingState
 
+from stored_project import copied_store
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Chromium runs as root in containers, and must not ask its maker for anything meanwhile.
 OPTIONS = ["--no-sandbox", "--disable-quic", "--disable-background-networking"]
+# A name that is not the loopback address's own, for what browsers do differently there.
+OPTIONS += ["--host-resolver-rules=MAP scoring.test 127.0.0.1"]
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,9 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def site(small_champion) -> Iterator[Site]:
-    state = ServingState(small_champion.file, small_champion.models)
+def site(small_champion, stored_champion, tmp_path_factory) -> Iterator[Site]:
+    database = copied_store(stored_champion, tmp_path_factory.mktemp("store"))
+    state = ServingState(small_champion.file, small_champion.models, database=database)
     server = uvicorn.Server(uvicorn.Config(create_app(state), host="127.0.0.1", port=0, log_level="warning"))
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

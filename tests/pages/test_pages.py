@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 
 import pytest
+
+from predictive_scoring.timeline import format_instant
+from stored_project import listed, stored_until
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +23,7 @@ def first(site, **wanted):
     """Id of the best lead with these facts."""
     return next(
         row.lead_id
-        for row in site.serving.ranked
+        for row in listed(site.serving)
         if all(getattr(row, key) == fact for key, fact in wanted.items())
     )
 
@@ -40,7 +44,7 @@ def test_the_list_is_in_ranked_order_and_shows_what_the_interface_answers(visit,
 def test_the_counts_are_those_of_all_leads(visit, site):
     visit.go("/")
     counts = [int(text.replace(",", "")) for text in visit.texts(".tabs .count")]
-    assert counts[0] == sum(counts[1:]) == len(site.serving.ranked)
+    assert counts[0] == sum(counts[1:]) == len(listed(site.serving))
 
 
 def test_filters_search_and_pages_are_plain_addresses(visit, site):
@@ -126,7 +130,7 @@ def test_events_are_known_before_the_date_newest_first_and_at_most_thirty(visit,
     moments = [item.get_attribute("datetime") for item in visit.all(".events time")]
     assert 0 < len(moments) <= 30
     assert moments == sorted(moments, reverse=True)
-    assert all(moment < site.serving.as_of_text for moment in moments)
+    assert all(moment < format_instant(stored_until(site.serving)) for moment in moments)
 
 
 @pytest.mark.parametrize(
@@ -165,3 +169,31 @@ def test_no_page_is_wider_than_its_window(visit, site, width):
         visit.go(path)
         # Read without scripts: the size of the rendered document.
         assert visit.page.locator("main").bounding_box()["width"] <= width
+
+
+def test_a_person_says_whether_it_is_a_good_lead(visit, site):
+    lead_id = first(site, readiness="nurture")
+    visit.go(f"/leads/{lead_id}")
+    visit.page.fill("#note", "Asked for a <b>price</b>")
+    visit.page.click("text=Bad lead")
+    visit.page.wait_for_url("**#feedback")
+    assert visit.texts(".feedback [role=status] strong") == ["bad"]
+    assert visit.texts(".feedback q") == ["Asked for a <b>price</b>"]
+    entries = api(site, f"/v1/leads/{lead_id}/history?limit=1000")["entries"]
+    said = next(entry for entry in entries if entry["kind"] == "feedback")
+    assert "bad" in json.dumps(said)
+
+
+def test_a_form_that_is_not_of_the_page_says_nothing(site):
+    lead_id = first(site, readiness="ready")
+    asked = urllib.request.Request(
+        f"{site.root}/leads/{lead_id}/feedback",
+        data=b"verdict=good&csrf=made-up",
+        headers={"content-type": "application/x-www-form-urlencoded"},
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=30)
+    with refused.value as answer:
+        assert answer.code == 403
+    entries = api(site, f"/v1/leads/{lead_id}/history?limit=1000")["entries"]
+    assert not [entry for entry in entries if entry["kind"] == "feedback"]

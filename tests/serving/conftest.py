@@ -12,8 +12,13 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from serving.admission import AdmissionSettings
 from serving.app import create_app
 from serving.state import Serving, ServingState
+
+from api_answers import Checked
+from predictive_scoring.keeping.store.connection import Store
+from stored_project import copied_store
 
 
 class Client:
@@ -37,9 +42,9 @@ class Client:
 
 
 @contextlib.contextmanager
-def in_process(state: ServingState) -> Iterator[Client]:
+def in_process(state: ServingState, admission: AdmissionSettings | None = None) -> Iterator[Client]:
     """A client of an application around `state`."""
-    app = create_app(state)
+    app = create_app(state, admission=admission)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -62,8 +67,9 @@ def application() -> Callable[[ServingState], contextlib.AbstractContextManager[
 
 
 @pytest.fixture(scope="session")
-def state(small_champion) -> ServingState:
-    return ServingState(small_champion.file, small_champion.models)
+def state(small_champion, stored_champion, tmp_path_factory) -> ServingState:
+    database = copied_store(stored_champion, tmp_path_factory.mktemp("store"))
+    return ServingState(small_champion.file, small_champion.models, database=database)
 
 
 @pytest.fixture(scope="session")
@@ -81,3 +87,30 @@ def client(state: ServingState) -> Iterator[Client]:
 def serving(client: Client, state: ServingState) -> Serving:
     assert state.serving is not None
     return state.serving
+
+
+@pytest.fixture(scope="session")
+def writing(small_champion, stored_champion, tmp_path_factory) -> Iterator[tuple[Checked, ServingState]]:
+    """A client whose every answer is held against the OpenAPI document, and its state, with a store of their own that
+    tests write to: each under lead ids of its own."""
+    folder = tmp_path_factory.mktemp("writing")
+    state = ServingState(
+        small_champion.file, small_champion.models, database=copied_store(stored_champion, folder)
+    )
+    with in_process(state) as client:
+        until = time.monotonic() + 120
+        while state.serving is None:
+            assert state.failure is None, state.failure
+            assert time.monotonic() < until, "the model did not load in time"
+            time.sleep(0.05)
+        yield Checked(client), state
+
+
+@pytest.fixture
+def api(writing) -> Checked:
+    return writing[0]
+
+
+@pytest.fixture
+def api_store(writing) -> Store:
+    return writing[1].open()

@@ -7,9 +7,11 @@ import shutil
 
 import pytest
 from serving.problems import PROBLEMS
+from serving.scopes import RULES
 from serving.state import ServingState
 
 from predictive_scoring.schema import Score
+from stored_project import listed
 
 PATHS = (
     "/",
@@ -27,7 +29,7 @@ PATHS = (
 
 def test_every_stored_lead_has_the_document_of_the_list(client, serving):
     page = client.get("/v1/leads", params={"limit": 500}).json()
-    assert page["total"] == len(serving.ranked) == 600
+    assert page["total"] == len(listed(serving)) == 600
     for row in page["leads"][::50]:
         score = Score.model_validate_json(client.get(f"/v1/leads/{row['lead_id']}").content)
         assert (score.probability, score.score, score.status) == (
@@ -106,7 +108,7 @@ def test_refusals_are_problems(client, method, path, status, name):
 
 
 def test_an_unexpected_error_is_a_problem_without_details(client, monkeypatch):
-    monkeypatch.setattr("serving.api.model_document", lambda serving: 1 / 0)
+    monkeypatch.setattr("serving.routes.model.model_facts", lambda serving: 1 / 0)
     answer = client.get("/v1/model")
     assert (answer.status_code, answer.json()["name"]) == (500, "InternalError")
     assert "division" not in answer.text
@@ -118,7 +120,7 @@ def test_every_answer_carries_the_security_headers(client, path):
     assert "default-src 'self'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
     assert headers["x-content-type-options"] == "nosniff"
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == "same-origin"
 
 
 def test_metrics_know_routes_and_never_paths(client):
@@ -141,9 +143,13 @@ def test_metrics_know_routes_and_never_paths(client):
 def test_the_openapi_document_is_complete_and_tells_the_truth(client):
     document = client.get("/openapi.json").json()
     assert document["openapi"].startswith("3.1")
-    assert set(document["paths"]) == {
-        "/v1/score", "/v1/leads", "/v1/leads/{lead_id}", "/v1/model", "/livez", "/readyz", "/metrics",
-    }  # fmt: skip
+    operations = {(method.upper(), path) for path, found in document["paths"].items() for method in found}
+    # What is for programs and probes: everything that has a rule and is no page.
+    assert operations == {
+        (method, path)
+        for (method, path), rule in RULES.items()
+        if not rule.page and path not in ("/static", "/openapi.json")
+    }
     schemas = document["components"]["schemas"]
     assert {"Score", "ScoreRequest", "LeadBody", "EventBody", "Problem"} <= set(schemas)
     assert not {"HTTPValidationError", "ValidationError"} & set(schemas)

@@ -1,133 +1,78 @@
-"""The real thing: `serve` as a process, BentoML below it, a port, signals, and nothing left behind."""
+"""The real thing: `serve` as a process, its workers, a port, signals, and nothing left behind.
+
+What happens when its processes are killed is in tests/faults/test_service_kill.py."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 
 import pytest
 
-from predictive_scoring.cli.serving import serve
+from predictive_scoring.cli.processes import wait_before_restart
+from predictive_scoring.cli.serving import Plan, serve
 from predictive_scoring.errors import InvalidSetting, PortInUse, UnknownModel
+from predictive_scoring.keeping.store.keys import create_key
+from predictive_scoring.keeping.store.opening import open_store
+from services import is_free, launched, score_body, serving, until
 
-ROOT = Path(__file__).resolve().parents[2]
-LAUNCH = """
-import sys
-from pathlib import Path
-from predictive_scoring.cli.serving import serve
-from predictive_scoring.errors import PredictiveScoringError
-try:
-    code = serve(Path(sys.argv[1]), Path(sys.argv[2]), port=int(sys.argv[3]), say=lambda text: print(text, flush=True))
-except PredictiveScoringError as refused:
-    print(refused.to_document(), flush=True)
-    code = refused.exit_code
-sys.exit(code)
-"""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
-
-
-def launch(project: Path, models: Path, port: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, str(project), str(models), str(port)],
-        stdout=subprocess.PIPE,
-        text=True,
-        # Nobody starts it from the repository's folder in real life, so nothing may depend on that.
-        cwd=project.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    )
-
-
-@contextlib.contextmanager
-def running(project: Path, models: Path, port: int):
-    with launch(project, models, port) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-def get(port: int, path: str) -> tuple[int, bytes]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as refused:
-        with refused:
-            return refused.code, refused.read()
-
-
-def until(condition, seconds: float = 40.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
+NOW = 1_800_000_000
 
 
 @pytest.mark.slow
-def test_it_serves_answers_a_crm_and_stops_when_told(small_champion):
-    port = free_port()
-    with running(small_champion.file, small_champion.models, port) as process:
-        said = process.stdout.readline()
-        assert f"http://127.0.0.1:{port}" in said, said
-        assert "/v1/score" in said
+def test_it_serves_answers_a_crm_and_stops_when_told(small_champion, tmp_path):
+    environment = {"PREDICTIVE_SCORING_LOG": "json"}
+    with serving(
+        small_champion.file, small_champion.models, tmp_path, "--no-worker", environment=environment
+    ) as service:
+        assert f"http://127.0.0.1:{service.port}" in service.said
+        assert "/v1/score" in service.said
         # Ours answer, not those of BentoML.
-        assert json.loads(get(port, "/readyz")[1])["status"] == "ready"
-        assert get(port, "/livez") == (200, b"ok\n")
-        assert b"predictive_scoring_ready 1.0" in get(port, "/metrics")[1]
-        assert b"Who to work today" in get(port, "/")[1]
+        assert json.loads(service.ask("/readyz")[1])["status"] == "ready"
+        assert service.ask("/livez")[:2] == (200, b"ok\n")
+        assert b"Who to work today" in service.ask("/")[1], service.said
         for path in ("/healthz", "/docs.json", "/schema.json", "/static_content/index.css"):
-            assert get(port, path)[0] == 404, path
-        lead = {
-            "lead_id": "bar-1",
-            "created_at": "2026-01-05T09:00:00Z",
-            "events": [
-                {"event_id": "1", "event_type": "pricing_view", "occurred_at": "2026-02-01T10:00:00Z"}
-            ],
-        }
-        asked = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/score",
-            data=json.dumps({"leads": [lead], "as_of": "2026-02-10T00:00:00Z"}).encode(),
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(asked, timeout=30) as answer:
-            (score,) = json.loads(answer.read())["scores"]
+            assert service.ask(path)[0] == 404, path
+        told = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        status, body, headers = service.ask("/v1/score", score_body(), told)
+        (score,) = json.loads(body)["scores"]
+        assert status == 200
         assert 0 < score["probability"] < 1
-        with pytest.raises(PortInUse, match=f"{port}.*--port"):
-            serve(small_champion.file, small_champion.models, port=port)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(40) == 0
-    assert until(lambda: is_free(port))
+        assert headers["x-request-id"] == "0af7651916cd43dd8448eb211c80319c"
+        _, metrics, _ = service.ask("/metrics")
+        assert b"predictive_scoring_ready 1.0" in metrics
+        for name in ("api-1", "launcher"):
+            assert f'predictive_scoring_process_resident_bytes{{process="{name}"}}'.encode() in metrics
+        plan = Plan(small_champion.file, small_champion.models, port=service.port)
+        with pytest.raises(PortInUse, match=f"{service.port}.*--port"):
+            serve(plan)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(40) == 0
+        (line,) = [one for one in service.lines if one.get("request_id") == headers["x-request-id"]]
+    assert (line["route"], line["status"], line["key"]) == ("/v1/score", 200, "local")
+    assert "bar-0" not in service.said
+    assert until(lambda: is_free(service.port))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="asks the Linux kernel to end children with their parent")
-def test_a_killed_launcher_leaves_nothing_on_the_port(small_champion):
-    port = free_port()
-    with running(small_champion.file, small_champion.models, port) as process:
-        assert process.stdout.readline()
-        process.kill()
-        process.wait(10)
-        assert until(lambda: is_free(port))
+def test_a_public_service_is_asked_by_its_name_with_a_key(small_champion, tmp_path):
+    address = f"sqlite:///{tmp_path / 'store.db'}"
+    store = open_store(address)
+    _, key = store.write(lambda tx: create_key(tx, "CRM", ["admin"], now=NOW))
+    store.close()
+    options = ("--no-worker", "--host", "0.0.0.0", "--allow-host", "crm.example.com", "--workers", "2")  # noqa: S104
+    with serving(small_champion.file, small_champion.models, tmp_path, *options) as service:
+        assert service.ask("/v1/model", headers={"host": "crm.example.com"})[0] == 401
+        held = {"host": "crm.example.com", "authorization": f"Bearer {key}"}
+        assert service.ask("/v1/model", headers=held)[0] == 200
+        assert service.ask("/v1/model", headers={**held, "host": "evil.example"})[0] == 421
+        # Both workers count into the same series.
+        counts = set()
+        for _ in range(12):
+            _, text, _ = service.ask("/metrics", headers=held)
+            counts.add(text.count(b'route="/v1/model",status="200"'))
+        assert counts == {1}
+        assert {"api-1", "api-2"} == set(service.children)
 
 
 @pytest.mark.slow
@@ -136,21 +81,57 @@ def test_a_service_that_cannot_load_ends_the_launcher_with_its_reason(small_cham
     broken.write_text(
         small_champion.file.read_text("utf-8").replace("leads.parquet", "nowhere.parquet"), "utf-8"
     )
-    port = free_port()
-    with running(broken, small_champion.models, port) as process:
-        said, _ = process.communicate(timeout=120)
-    assert process.returncode == 2
-    assert "UnreadableFile" in said
-    assert "nowhere.parquet" in said
-    assert until(lambda: is_free(port))
+    with launched(broken, small_champion.models, tmp_path) as service:
+        assert service.process.wait(120) == 2
+        assert "UnreadableFile" in service.said
+        assert "nowhere.parquet" in service.said
+        assert not service.children
+    assert until(lambda: is_free(service.port))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com", ""])  # noqa: S104
-def test_only_the_loopback_address_is_bound(small_champion, host):
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5"])  # noqa: S104
+def test_nobody_else_reaches_it_without_a_name(small_champion, host):
+    with pytest.raises(InvalidSetting, match="--allow-host"):
+        serve(Plan(small_champion.file, small_champion.models, host=host))
+
+
+@pytest.mark.parametrize("host", ["example.com", "", "300.1.1.1"])
+def test_only_addresses_of_this_machine_are_bound(small_champion, host):
     with pytest.raises(InvalidSetting, match="--host"):
-        serve(small_champion.file, small_champion.models, host=host)
+        serve(Plan(small_champion.file, small_champion.models, host=host, hosts=("a.example",)))
+
+
+def test_nobody_else_reaches_it_without_a_key(small_champion, tmp_path):
+    plan = Plan(
+        small_champion.file,
+        small_champion.models,
+        host="0.0.0.0",  # noqa: S104
+        hosts=("crm.example.com",),
+        database=f"sqlite:///{tmp_path / 'store.db'}",
+    )
+    with pytest.raises(InvalidSetting, match="keys create"):
+        serve(plan)
+
+
+@pytest.mark.parametrize("name", ["https://crm.example.com", "crm example", "a,b", ""])
+def test_a_host_name_is_a_name(small_champion, name):
+    with pytest.raises(InvalidSetting, match="--allow-host"):
+        serve(Plan(small_champion.file, small_champion.models, host="0.0.0.0", hosts=(name,)))  # noqa: S104
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "301"])
+def test_a_time_to_drain_is_a_number(small_champion, monkeypatch, text):
+    monkeypatch.setenv("PREDICTIVE_SCORING_DRAIN_SECONDS", text)
+    with pytest.raises(InvalidSetting, match="DRAIN_SECONDS"):
+        serve(Plan(small_champion.file, small_champion.models))
 
 
 def test_without_a_champion_nothing_starts(small_champion, tmp_path):
+    plan = Plan(small_champion.file, tmp_path, database=f"sqlite:///{tmp_path / 'store.db'}", port=0)
     with pytest.raises(UnknownModel, match="promote"):
-        serve(small_champion.file, tmp_path)
+        serve(plan)
+
+
+def test_restarts_wait_longer_and_longer_but_never_long():
+    assert [wait_before_restart(failures, 0.0) for failures in range(1, 9)] == [0, 1, 2, 4, 8, 16, 30, 30]
+    assert [wait_before_restart(failures, 1.0) for failures in range(1, 8)] == [1, 2, 4, 8, 16, 30, 30]

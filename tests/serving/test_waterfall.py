@@ -7,6 +7,7 @@ import itertools
 import pytest
 from serving.waterfall import draw, waterfall
 
+from predictive_scoring.keeping.store.scores import page
 from predictive_scoring.schema import SCORE_POINTS_PER_LOG_ODDS, Explanation, ExplanationRow, Score
 
 
@@ -22,8 +23,9 @@ def test_every_stored_lead(serving):
     concepts = {feature.name: feature.concept for feature in serving.scorer.features}
     reference = serving.scorer.scoring.grading.reference_log_odds
     count = 0
-    for lead_id in serving.documents:
-        score = Score.model_validate_json(serving.document(lead_id))
+    kept = serving.store.read(lambda tx: page(tx, limit=10_000)).rows
+    for row in kept:
+        score = Score.model_validate_json(row.document)
         if score.explanation is not None and score.score is not None:
             bars = waterfall(score.explanation, score.score, reference, concepts)
             assert_adds_up(bars, score.score)

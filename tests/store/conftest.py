@@ -70,6 +70,7 @@ def empty(store: Store) -> None:
         for table in tables.metadata.tables.values():
             if table is not tables.facts and table is not tables.counters:
                 tx.execute(table.delete())
+        tx.execute(tables.facts.delete().where(tables.facts.c.name != "secret"))
         tx.execute(tables.counters.update().values(value=0))
 
     store.write(work)

@@ -213,6 +213,15 @@ def test_two_ids_of_one_lead_become_one_lead_with_one_history(store):
     assert [one.event_id for one in read(store, "new").events] == ["e1", "e2", "e3"]
 
 
+def test_an_alias_that_moves_on_takes_the_lead_behind_it_along(store):
+    ingested(store, event("e1", "first"), Message("a1", NOON, NOON, "first", previous_id="before"))
+    # The batch names neither the lead nor its events.
+    assert ingested(store, Message("a2", NOON, NOON, "second", previous_id="before")) == ["accepted"]
+    for one in ("before", "first", "second"):
+        lead = read(store, one)
+        assert (lead.lead_id, [found.event_id for found in lead.events]) == ("second", ["e1"])
+
+
 def test_aliases_of_aliases_lead_to_the_lead_within_one_batch_too(store):
     ingested(
         store,

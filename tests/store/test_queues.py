@@ -16,7 +16,6 @@ from predictive_scoring.keeping.store.jobs import (
     take_job,
 )
 from predictive_scoring.keeping.store.outbox import (
-    DELAYS,
     Outgoing,
     dead_letters,
     delivered,
@@ -26,9 +25,19 @@ from predictive_scoring.keeping.store.outbox import (
     revive,
     take_due,
 )
-from predictive_scoring.keeping.store.rescoring import backlog, done, mark_all, take
+from predictive_scoring.keeping.store.rescoring import (
+    backlog,
+    done,
+    give_back,
+    mark_all,
+    mark_outdated,
+    still_ours,
+    take,
+    waiting,
+)
 from predictive_scoring.schema import Touch
 from store_messages import NOON, event, identify, ingested
+from store_scores import append, scored
 
 LEADS = [f"L-{n}" for n in range(5)]
 
@@ -70,6 +79,40 @@ def test_after_a_promotion_every_lead_is_scored_again(filled):
     ingested(filled, event("v", None, anonymous_id="a"))
     assert filled.write(lambda tx: mark_all(tx, NOON + 20)) == 5
     assert len(filled.write(lambda tx: take(tx, NOON + 20, 10, 60))) == 5
+
+
+def test_who_was_too_slow_learns_that_another_one_took_the_leads(filled):
+    slow = filled.write(lambda tx: take(tx, NOON + 10, 3, 60))
+    ingested(filled, event("more", "L-1", 11))
+    assert filled.write(lambda tx: still_ours(tx, slow)) == slow
+    quick = filled.write(lambda tx: take(tx, NOON + 70, 2, 60))
+    assert [one.lead_id for one in filled.write(lambda tx: still_ours(tx, slow))] == ["L-2"]
+    filled.write(lambda tx: give_back(tx, slow))
+    assert [one.lead_id for one in filled.write(lambda tx: take(tx, NOON + 70, 9, 60))] == [
+        "L-2",
+        "L-3",
+        "L-4",
+    ]
+    assert filled.write(lambda tx: still_ours(tx, quick)) == quick
+
+
+def test_outdated_are_those_without_a_score_of_another_bundle_or_from_too_long_ago(filled):
+    filled.write(lambda tx: done(tx, take(tx, NOON + 10, 10, 60)))
+    ingested(filled, event("v", None, anonymous_id="a"))
+    append(filled, scored("L-0", at=100), scored("L-1", at=99), scored("L-2", at=100), scored("L-3", at=100))
+    ingested(filled, event("more", "L-3", 11))
+
+    def marked(bundle="sha256:aa", before=NOON + 100, limit=10):
+        return filled.write(
+            lambda tx: mark_outdated(tx, bundle=bundle, before=before, now=NOON + 200, limit=limit)
+        )
+
+    assert marked() == 2
+    # L-3 waits anyway.
+    assert filled.read(lambda tx: waiting(tx, [*LEADS, "nobody"])) == {"L-1", "L-3", "L-4"}
+    assert marked() == 0
+    assert [marked("sha256:bb", limit=1) for _ in range(3)] == [1, 1, 0]
+    assert filled.read(lambda tx: waiting(tx, LEADS)) == set(LEADS)
 
 
 # Jobs ---------------------------------------------------------------------------------------------------------
@@ -136,12 +179,12 @@ def test_a_message_is_tried_until_it_arrives(store):
     first, second = taken(store, NOON)
     assert taken(store, NOON) == []
     store.write(lambda tx: delivered(tx, first))
-    assert store.write(lambda tx: not_delivered(tx, second, NOON, "Timeout"))
-    assert taken(store, NOON + DELAYS[0] - 1) == []
-    assert taken(store, NOON + DELAYS[0]) == [second]
+    store.write(lambda tx: not_delivered(tx, second, "Timeout", attempts=1, due=NOON + 5))
+    assert taken(store, NOON + 4) == []
+    assert taken(store, NOON + 5) == [second]
     # Its worker died: it comes up again.
-    assert taken(store, NOON + DELAYS[0] + 60) == [second]
-    assert store.write(lambda tx: not_delivered(tx, second, NOON, "Busy", not_before=NOON + 9000))
+    assert taken(store, NOON + 65) == [second]
+    store.write(lambda tx: not_delivered(tx, second, "Busy", attempts=2, due=NOON + 9000))
     assert taken(store, NOON + 8999) == []
     (waiting,) = store.write(lambda tx: take_due(tx, NOON + 9000, 10, 60))
     assert (waiting.attempts, waiting.last_error, waiting.payload) == (2, "Busy", '{"n":1}')
@@ -150,20 +193,15 @@ def test_a_message_is_tried_until_it_arrives(store):
 
 def test_a_message_that_never_arrives_dies_and_may_be_revived(store):
     store.write(lambda tx: post(tx, [Outgoing("crm", "score.changed", "{}", "L-1")], NOON))
-    now = NOON
-    for delay in DELAYS:
-        (one,) = taken(store, now)
-        assert store.write(lambda tx, one=one, now=now: not_delivered(tx, one, now, "Refused"))
-        now += max(delay, 60)
+    now = NOON + 100
     (one,) = taken(store, now)
-    assert not store.write(lambda tx: not_delivered(tx, one, now, "Refused"))
+    store.write(lambda tx: not_delivered(tx, one, "Refused", attempts=10, due=now, dead=True))
     assert taken(store, now * 2) == []
     assert [letter.message_id for letter in store.read(dead_letters)] == [one]
     assert store.read(outbox_counts) == (0, 1)
     assert store.write(lambda tx: revive(tx, now, [one + 1])) == 0
     assert store.write(lambda tx: revive(tx, now)) == 1
     assert taken(store, now) == [one]
-    assert not store.write(lambda tx: not_delivered(tx, one + 1, now, "Unknown"))
 
 
 # What else is told about leads --------------------------------------------------------------------------------

@@ -5,40 +5,23 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import LargeBinary, cast, select
 
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.opening import open_store
 from predictive_scoring.keeping.store.scores import (
-    Scored,
     append_scores,
+    counts,
+    forget_superseded,
     latest_score,
     page,
     ranked,
     score_history,
+    sides,
 )
-from predictive_scoring.schema import ModelReference, Reason, Score
-from predictive_scoring.timeline import format_instant
+from predictive_scoring.schema import Reason, Score
 from store_messages import NOON, event, ingested
-
-MODEL = ModelReference(name="small", version="1", bundle="sha256:aa")
-
-
-def scored(lead_id, value=50, at=0, **more):
-    more = {"status": "scored", "probability": value / 100, "score": value, "readiness": "nurture", **more}
-    score = Score(
-        lead_id=lead_id,
-        as_of=format_instant(NOON + at),
-        horizon_days=30,
-        reasons=(Reason(text="Viewed pricing – twice", direction="raises", points=4),),
-        model=MODEL,
-        **more,
-    )
-    return Scored(score, {"visits": 3.0, "country": "DE", "age": None})
-
-
-def append(store, *rows, at=0):
-    return store.write(lambda tx: append_scores(tx, rows, NOON + at))
+from store_scores import append, scored
 
 
 def pages(store, limit=3, after=0, **more):
@@ -63,6 +46,16 @@ def test_a_score_is_kept_whole(store):
     assert json.loads(row.vector) == one.vector
     assert json.loads(row.reasons)[0]["text"] == "Viewed pricing – twice"
     assert (row.bundle, row.as_of, row.probability) == ("sha256:aa", NOON, 0.5)
+
+
+def test_documents_are_kept_small(store):
+    ingested(store, event("e1"))
+    reasons = tuple(Reason(text=f"Viewed page {n} – twice", direction="raises", points=4) for n in range(40))
+    one = scored("L-1", reasons=reasons)
+    append(store, one)
+    text = one.score.model_dump_json().encode()
+    kept = store.read(lambda tx: tx.rows(select(cast(tables.scores.c.document, LargeBinary)))[0][0])
+    assert len(kept) < len(text) / 4
 
 
 def test_a_lead_that_is_not_stored_gets_no_score(store):
@@ -118,6 +111,62 @@ def test_leads_are_ranked_by_their_latest_score_and_those_without_come_last(stor
     assert found(stage="decision") == ["B"]
     assert found(search="%") == []
     assert found(search="D") == ["D"]
+
+
+def test_the_rank_is_the_place_among_all_leads_whatever_the_list_leaves_out(store):
+    leads = [f"L-{n}" for n in range(9)]
+    ingested(store, *(event(f"e{n}", lead) for n, lead in enumerate(leads)))
+    values = [40, 90, 40, 70, 10, 90, 55, 20, 30]
+    nothing = {"probability": None, "score": None, "readiness": None, "status": "suppressed"}
+    append(store, *(scored(lead, value) for lead, value in zip(leads[:8], values, strict=False)))
+    append(store, scored("L-8", **nothing))
+    append(store, scored("L-3", 70, at=9, readiness="ready"), scored("L-7", 20, at=9, readiness="ready"))
+
+    def places(**more):
+        return [(row.lead_id, row.rank) for row in store.read(lambda tx: ranked(tx, **more)).rows]
+
+    every = places()
+    assert every == [
+        *((lead, n) for n, lead in enumerate(["L-1", "L-5", "L-3", "L-6", "L-0", "L-2", "L-7", "L-4"], 1)),
+        ("L-8", None),
+    ]
+    assert places(readiness="ready") == [("L-3", 3), ("L-7", 7)]
+    assert places(search="L-2") == [("L-2", 6)]
+    assert places(limit=3, offset=4) == every[4:7]
+    assert places(readiness="unscored") == [("L-8", None)]
+
+
+def test_the_sizes_of_the_lists_are_those_of_the_lists(store):
+    leads = ["A", "B", "C", "D"]
+    ingested(store, *(event(f"e{n}", lead) for n, lead in enumerate(leads)))
+    assert store.read(counts).by_readiness == {"ready": 0, "nurture": 0, "unscored": 0}
+    nothing = {"probability": None, "score": None, "readiness": None, "status": "suppressed"}
+    append(store, scored("A", 40), scored("B", 90, readiness="ready", stage="decision"))
+    append(store, scored("C", **nothing), scored("D", 50, stage="decision"))
+    found = store.read(counts)
+    for readiness, number in found.by_readiness.items():
+        assert store.read(lambda tx, one=readiness: ranked(tx, readiness=one)).total == number
+    assert found.by_readiness == {"ready": 1, "nurture": 2, "unscored": 1}
+    assert found.by_stage == {"decision": 2}
+
+
+def test_a_leads_side_is_that_of_its_latest_score(store):
+    ingested(store, event("e1"), event("e2", "L-2"), event("e3", "L-3"))
+    nothing = {"probability": None, "score": None, "readiness": None, "status": "suppressed"}
+    append(store, scored("L-1", readiness="ready"), scored("L-2", readiness="ready"))
+    append(store, scored("L-1", at=9), scored("L-2", at=9, **nothing))
+    wanted = ["L-1", "L-2", "L-3", "L-\0"]
+    assert store.read(lambda tx: sides(tx, wanted)) == {"L-1": "nurture"}
+
+
+def test_superseded_scores_go_by_and_by_and_latest_ones_stay(store):
+    ingested(store, event("e1"), event("e2", "L-2"))
+    for day in range(3):
+        append(store, scored("L-1", at=day), scored("L-2", at=day), at=day)
+    assert store.write(lambda tx: forget_superseded(tx, NOON + 2, 3)) == 3
+    assert store.write(lambda tx: forget_superseded(tx, NOON + 2, 3)) == 1
+    assert store.write(lambda tx: forget_superseded(tx, NOON + 9, 3)) == 0
+    assert [row.cursor for row in pages(store, every=True)] == [5, 6]
 
 
 def test_a_later_cursor_is_never_seen_before_an_earlier_one_is_committed(store, url):

@@ -87,6 +87,7 @@ REFUSALS = {
     ),
     "history without changes": (LOG, "immutable: true", "history: true", 1, "`sources.attribute_changes` is needed"),
     "raw column without a transform": (LOG, "immutable: true", "immutable: true, of: job", 4, "of a `transform`"),
+    "personal data as a feature": (LOG, "immutable: true", "immutable: true, pii: true", 4, "no feature"),
     "waiver without a reason": (
         LOG, "name: demo", "name: demo\nwaivers: [{code: PS130, feature: title, reason: ok}]", 2, "at least 10"
     ),

@@ -12,7 +12,8 @@ from typing import Any
 import typer
 from pydantic import ValidationError
 
-from predictive_scoring.cli.output import people, print_json, steps
+from predictive_scoring.cli.output import counted, people, print_json, steps
+from predictive_scoring.cli.storing import opened_store
 from predictive_scoring.connectors.fields import HUBSPOT_NAMES, SALESFORCE_NAMES, Change, changes
 from predictive_scoring.connectors.http import HttpDoor, Patience, World, opened
 from predictive_scoring.connectors.hubspot_push import check_properties, push_hubspot
@@ -25,6 +26,9 @@ from predictive_scoring.data.drafting import draft_project
 from predictive_scoring.data.sinks import write_text
 from predictive_scoring.data.sources import read_text
 from predictive_scoring.errors import InvalidDocument, InvalidSetting, PredictiveScoringError
+from predictive_scoring.keeping.store.connection import Store
+from predictive_scoring.live.crm import note_folder, push_changed
+from predictive_scoring.live.loading import load_tables
 from predictive_scoring.schema import Score
 from predictive_scoring.timeline import format_instant, parse_duration, parse_instant
 
@@ -45,9 +49,12 @@ def connect(
     create_fields: bool,
     dry_run: bool,
     deadline: str,
+    store: Path | None,
+    url: str | None,
     as_json: bool,
 ) -> None:
-    """Pull tables from a CRM, or push scores into it."""
+    """Pull tables from a CRM, or push scores into it. `store` is the folder of models where the store is meant, instead
+    of files: pulled tables go on into it, changed scores come out of it."""
     if system not in SYSTEMS or direction not in DIRECTIONS:
         raise InvalidSetting(
             what=f"connect does not know {system!r} {direction!r}",
@@ -57,7 +64,10 @@ def connect(
     folder = tables or project.parent / "tables" / system
     if direction == "pull":
         first = 0 if since is None else parse_instant(since, where="--since")
-        _pull(system, project, folder, first, fields, deadline, as_json)
+        _pull(system, project, folder, first, fields, deadline, as_json, store, url)
+    elif store is not None:
+        with opened_store(project, store, url) as (_, kept):
+            _push_changed(system, folder, kept, key, create_fields, dry_run, deadline, as_json)
     else:
         _push(system, folder, scores, key, create_fields, dry_run, deadline, as_json)
 
@@ -68,7 +78,15 @@ def world() -> World:
 
 
 def _pull(
-    system: str, project: Path, folder: Path, first: int, fields: Sequence[str], deadline: str, as_json: bool
+    system: str,
+    project: Path,
+    folder: Path,
+    first: int,
+    fields: Sequence[str],
+    deadline: str,
+    as_json: bool,
+    store: Path | None,
+    url: str | None,
 ) -> None:
     token = SYSTEMS[system](os.environ)
     fetch = pull_hubspot if system == "hubspot" else pull_salesforce
@@ -84,6 +102,8 @@ def _pull(
         "project": str(project) if project.exists() else None,
         "notes": notes,
     }
+    if store is not None and project.exists():
+        document["store"] = _into_store(system, project, folder, store, url, pulled.window.until)
     if as_json:
         print_json(document)
         return
@@ -92,6 +112,16 @@ def _pull(
     people.print(f"{folder}, up to {document['until']}", markup=False, soft_wrap=True)
     for note in notes:
         people.print(f"  - {note}", markup=False, soft_wrap=True)
+
+
+def _into_store(
+    system: str, project: Path, folder: Path, models: Path, url: str | None, now: int
+) -> dict[str, int]:
+    """The project's tables into its store, and the folder noted for erasures."""
+    with opened_store(project, models, url) as (loaded, store), counted("into the store") as progress:
+        store.write(lambda tx: note_folder(tx, system, folder))
+        found = load_tables(store, loaded, now=now, progress=progress).loaded
+    return {"leads": found.leads, "erased": found.erased, "new_events": found.events}
 
 
 def _draft(project: Path, folder: Path, pulled: Pulled) -> list[str]:
@@ -131,7 +161,48 @@ def _push(
             opened(token, world(), _patience(deadline), say) as door,
         ):
             pushed = _written(system, door, found, names, written, key, create_fields)
-    document |= pushed.to_document()
+    _tell_pushed(document | pushed.to_document(), pushed, as_json)
+
+
+def _push_changed(
+    system: str,
+    folder: Path,
+    store: Store,
+    key: str | None,
+    create_fields: bool,
+    dry_run: bool,
+    deadline: str,
+    as_json: bool,
+) -> None:
+    """Write into the CRM what changed in the store since the last push."""
+    names = HUBSPOT_NAMES if system == "hubspot" else SALESFORCE_NAMES
+    store.write(lambda tx: note_folder(tx, system, folder))
+    written = WrittenFile(folder / ".push" / "written.jsonl")
+    if dry_run:
+        done = push_changed(store, system, names, written, None)
+    else:
+        token = SYSTEMS[system](os.environ)
+        with (
+            steps(f"writing what changed to {system}") as say,
+            opened(token, world(), _patience(deadline), say) as door,
+        ):
+            done = push_changed(
+                store,
+                system,
+                names,
+                written,
+                lambda found: _written(system, door, found, names, written, key, create_fields),
+            )
+    document = {
+        "scores": done.looked,
+        "changed": done.changed,
+        "unchanged": done.looked - done.changed,
+        **done.pushed.to_document(),
+    }
+    _tell_pushed(document, done.pushed, as_json)
+
+
+def _tell_pushed(document: Mapping[str, Any], pushed: Pushed, as_json: bool) -> None:
     if as_json:
         print_json(document)
     else:

@@ -7,34 +7,32 @@ import platform
 import shutil
 import socket
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
 
 import typer
 from rich.table import Table
 
+from predictive_scoring.cli.diagnosing_service import Check, service_checks
 from predictive_scoring.cli.output import people, print_json
 from predictive_scoring.data.spark import OLDEST_JAVA, has_java, java_version
 from predictive_scoring.errors import EnvironmentMissing, PredictiveScoringError
 
-Health = Literal["ok", "missing", "optional"]
 
-
-@dataclass(frozen=True)
-class Check:
-    """One thing looked at. `optional` is absent without harm to the main job."""
-
-    name: str
-    health: Health
-    detail: str
-    remedy: str = ""
-
-
-def doctor(project: Path, models: Path, tracking_uri: str, as_json: bool) -> None:
+def doctor(
+    project: Path,
+    models: Path,
+    tracking_uri: str,
+    as_json: bool,
+    *,
+    port: int = 3000,
+    database: str | None = None,
+) -> None:
     """Print every check; exit 4 when something the main job needs is missing."""
+    name = _project_name(project)
     checks = [
         _python(),
         *(
@@ -44,7 +42,8 @@ def doctor(project: Path, models: Path, tracking_uri: str, as_json: bool) -> Non
         _writable(models),
         _tracking(tracking_uri),
         _project(project, models),
-        _port(3000),
+        *service_checks(models, name, database, int(time.time())),
+        _port(port),
         _engine("postgres", "psycopg"),
         _engine("spark", "pyspark"),
         _java(),
@@ -128,10 +127,21 @@ def _project(project: Path, models: Path) -> Check:
     return _attempt("project", champion, "See the error; the project file or the bundle is at fault.")
 
 
+def _project_name(project: Path) -> str | None:
+    from predictive_scoring.data.sources import load_project
+
+    try:
+        return load_project(project).project.name
+    except PredictiveScoringError:
+        # The check of the project says why.
+        return None
+
+
 def _port(port: int) -> Check:
     with socket.socket() as probe:
         if probe.connect_ex(("127.0.0.1", port)) == 0:
-            return Check(f"port {port}", "optional", "in use", "Serve on another one with --port.")
+            remedy = "Fine if it is the service; else serve on another one with --port."
+            return Check(f"port {port}", "optional", "in use", remedy)
     return Check(f"port {port}", "ok", "free")
 
 

@@ -32,6 +32,8 @@ verbs = typer.Typer(rich_markup_mode="rich")
         "predictive-scoring connect hubspot push --scores scores.jsonl --create-fields",
         "predictive-scoring connect salesforce pull --since 2025-01-01T00:00:00Z",
         "predictive-scoring connect salesforce push --scores scores.jsonl --key External_Id__c --dry-run",
+        "predictive-scoring connect hubspot pull --into-store",
+        "predictive-scoring connect hubspot push --from-store",
     ),
 )
 def connect(
@@ -53,6 +55,12 @@ def connect(
         ),
     ] = None,
     scores: Annotated[Path, typer.Option(help="push: the scores, as score --out wrote them.")] = SCORES,
+    into_store: Annotated[
+        bool, typer.Option("--into-store", help="pull: bring the project's tables into the store, too.")
+    ] = False,
+    from_store: Annotated[
+        bool, typer.Option("--from-store", help="push: what changed in the store since the last push.")
+    ] = False,
     key: Annotated[
         str | None,
         typer.Option(help="push: the CRM's unique field that holds the lead id; default: its record id."),
@@ -64,6 +72,8 @@ def connect(
         bool, typer.Option("--dry-run", help="push: say how much would be written, ask nobody.")
     ] = False,
     deadline: Annotated[str, typer.Option(help="Stop after this time; run again, it goes on.")] = "2h",
+    models: ModelsOption = MODELS,
+    database_url: DatabaseOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pull tables from a CRM, or push changed scores into it. Credentials are read from the environment."""
@@ -82,6 +92,8 @@ def connect(
             create_fields=create_fields,
             dry_run=dry_run,
             deadline=deadline,
+            store=models if (into_store if direction == "pull" else from_store) else None,
+            url=database_url,
             as_json=as_json,
         )
 

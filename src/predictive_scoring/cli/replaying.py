@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -13,10 +15,12 @@ from rich.table import Table
 
 from predictive_scoring.cli.output import counted, people, print_json, show, steps
 from predictive_scoring.data.engines import Engine, open_engine
-from predictive_scoring.data.sources import load_project, open_tables
+from predictive_scoring.data.sources import ProjectFile, load_project, open_tables
 from predictive_scoring.errors import GateRefused, InvalidSetting, UnreadableFile
 from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.keeping.store.opening import FILE, database_url, open_store
 from predictive_scoring.keeping.vectors import FOLDER, VectorLog
+from predictive_scoring.live.store_tables import holds_leads, store_tables
 from predictive_scoring.replay import VERDICTS, Difference, Replay, Section, bundle_features
 from predictive_scoring.replay import replay as replay_vectors
 from predictive_scoring.timeline import format_instant
@@ -32,7 +36,9 @@ def replay(
     engine: Callable[[], Engine] = open_engine,
 ) -> None:
     """Print what became of the vectors served on the days `since` to `until`. Exit 3 when one of a stored lead
-    differs from the tables. Raises InvalidSetting for a day that is none, UnreadableFile when none were kept."""
+    differs. Batch reads what the service read: the history in the store, or the tables where nothing is stored.
+
+    Raises InvalidSetting for a day that is none, UnreadableFile when none were kept."""
     first, last = _day(since, "--since"), _day(until, "--until")
     loaded = load_project(project)
     folder = models / loaded.project.name
@@ -44,9 +50,9 @@ def replay(
             where=str(log.folder),
             remedy="Serve or score with --keep-vectors 0.01, or name the folder with --models.",
         )
-    with engine() as running:
-        with steps("reading the tables"):
-            tables = open_tables(loaded, running)
+    with engine() as running, ExitStack() as read:
+        with steps("reading the history"):
+            tables = open_tables(read.enter_context(_served_from(loaded, folder)), running)
         with counted("replaying vectors") as progress:
             found = replay_vectors(
                 log.read(first, last),
@@ -61,6 +67,24 @@ def replay(
         _print(found)
     if not found.is_clean:
         raise typer.Exit(GateRefused.exit_code)
+
+
+@contextmanager
+def _served_from(loaded: ProjectFile, folder: Path) -> Iterator[ProjectFile]:
+    """The project with the history that stored leads were served from."""
+    url = database_url(os.environ, folder)
+    if url == database_url({}, folder) and not (folder / FILE).exists():
+        yield loaded
+        return
+    store = open_store(url)
+    try:
+        if holds_leads(store):
+            with store_tables(store, loaded) as stored:
+                yield stored
+        else:
+            yield loaded
+    finally:
+        store.close()
 
 
 def _day(text: str | None, option: str) -> str | None:

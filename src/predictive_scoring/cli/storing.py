@@ -16,18 +16,18 @@ from predictive_scoring.data.sources import ProjectFile, load_project
 from predictive_scoring.errors import AuditChainBroken, InvalidSetting
 from predictive_scoring.keeping.store.audit import Verdict, verify
 from predictive_scoring.keeping.store.connection import Store
-from predictive_scoring.keeping.store.erasure import erase_lead
 from predictive_scoring.keeping.store.keys import Key, create_key, list_keys, revoke_key
 from predictive_scoring.keeping.store.opening import database_url, open_store
 from predictive_scoring.keeping.store.subject import subject_report
 from predictive_scoring.keeping.vectors import FOLDER, VectorLog
+from predictive_scoring.live.crm import erase_everywhere, usual_folders
 from predictive_scoring.timeline import format_instant, parse_duration
 
 ACTIONS = ("create", "list", "revoke")
 
 
 @contextmanager
-def _opened(project: Path, models: Path, url: str | None) -> Iterator[tuple[ProjectFile, Store]]:
+def opened_store(project: Path, models: Path, url: str | None) -> Iterator[tuple[ProjectFile, Store]]:
     """The project, and its store: at `url`, or where the environment or the model folder has it."""
     loaded = load_project(project)
     store = open_store(url or database_url(os.environ, models / loaded.project.name))
@@ -65,7 +65,7 @@ def keys(
                 what="the key has no name", where="--name", remedy="Name the system that will use it."
             )
         until = None if expires is None else now + parse_duration(expires)
-        with _opened(project, models, url) as (_, store):
+        with opened_store(project, models, url) as (_, store):
             made, text = store.write(lambda tx: create_key(tx, name, scopes, now=now, expires=until))
         if as_json:
             print_json({"key": text, **_key(made, now)})
@@ -76,14 +76,14 @@ def keys(
             )
         return
     if action == "list":
-        with _opened(project, models, url) as (_, store):
+        with opened_store(project, models, url) as (_, store):
             found = store.read(list_keys)
     else:
         if key_id is None:
             raise InvalidSetting(
                 what="no key is named", where="keys revoke", remedy="Give its id; keys list shows them."
             )
-        with _opened(project, models, url) as (_, store):
+        with opened_store(project, models, url) as (_, store):
             found = (store.write(lambda tx: revoke_key(tx, key_id, now=now)),)
     if as_json:
         print_json({"keys": [_key(key, now) for key in found]})
@@ -108,8 +108,9 @@ def _key(key: Key, now: int) -> dict[str, Any]:
 def erase(
     lead: str, yes: bool, *, project: Path, models: Path, url: str | None, now: int, as_json: bool
 ) -> None:
-    """Erase a lead from the store and the kept vectors; without `yes` only say what would go."""
-    with _opened(project, models, url) as (loaded, store):
+    """Erase a lead from the store, the kept vectors and connectors' folders; without `yes` only say what the store
+    and the vectors would lose."""
+    with opened_store(project, models, url) as (loaded, store):
         logs = _vectors(models, loaded)
         if not yes:
             report = store.read(lambda tx: subject_report(tx, lead, logs))
@@ -117,8 +118,10 @@ def erase(
             rows = {name: count for name, count in rows.items() if name not in ("ids", "audit")}
             document: dict[str, Any] = {"erased": False, "rows": rows}
         else:
-            gone = erase_lead(store, lead, now=now, actor="cli", vectors=logs)
-            rows = {**gone.rows, "kept_vectors": gone.vectors}
+            gone = erase_everywhere(
+                store, lead, now=now, actor="cli", vectors=logs, folders=usual_folders(project)
+            )
+            rows = {**gone.rows, "kept_vectors": gone.vectors, "connector_tables": gone.landed}
             document = {"erased": True, "rows": rows}
     if as_json:
         print_json(document)
@@ -133,7 +136,7 @@ def erase(
 
 def subject(lead: str, *, project: Path, models: Path, url: str | None) -> None:
     """Print everything that is held about one lead, as one JSON document."""
-    with _opened(project, models, url) as (loaded, store):
+    with opened_store(project, models, url) as (loaded, store):
         logs = _vectors(models, loaded)
         print_json(store.read(lambda tx: subject_report(tx, lead, logs)))
 
@@ -146,7 +149,7 @@ def audit(
         raise InvalidSetting(
             what=f"audit does not know {action!r}", where="audit", remedy="Write audit verify."
         )
-    with _opened(project, models, url) as (_, store):
+    with opened_store(project, models, url) as (_, store):
         found: Verdict = store.read(lambda tx: verify(tx, head))
         where = store.where
     if not found.is_whole:
@@ -167,7 +170,7 @@ def export(*, project: Path, models: Path, url: str | None, as_json: bool) -> No
     from predictive_scoring.data.sinks import write_tables
     from predictive_scoring.keeping.store.export import tables_of
 
-    with _opened(project, models, url) as (loaded, store):
+    with opened_store(project, models, url) as (loaded, store):
         with steps("reading the store"):
             frames = store.read(lambda tx: tables_of(tx, loaded.project))
         sources = loaded.project.sources

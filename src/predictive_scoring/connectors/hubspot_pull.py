@@ -1,9 +1,11 @@
-"""From HubSpot into tables: contacts with the history of their properties, e-mail events, form submissions, deals.
+"""From HubSpot into tables: contacts with the history of their properties, e-mail events, form submissions, deals,
+calls and meetings.
 
 Sources (HubSpot developer documentation): "Search the CRM" (`POST /crm/v3/objects/{object}/search`: 200 results a
 page, no more than 10,000 for one query, 5 requests a second); "Contacts" (batch read: 100 inputs, 50 with history);
 "Email events" (`GET /email/public/v1/events`: newest first, 1,000 a page, `offset` is short-lived); "Get submissions
-for a form" (50 a page, newest first); "Associations v4" (batch read, `paging.next.after` for each object); "Pipelines".
+for a form" (50 a page, newest first); "Calls", "Meetings"; "Associations v4" (batch read, `paging.next.after` for each
+object); "Pipelines".
 
 No query ever meets the 10,000: each page is a window of its own, what was changed in the time asked for **and** has a
 greater id than the last one. Paging by `after` through a search would also leave records out, because one that changes
@@ -17,7 +19,7 @@ from typing import Any
 
 from predictive_scoring.connectors import hubspot_tables as tables
 from predictive_scoring.connectors.http import HttpDoor
-from predictive_scoring.connectors.landing import Page, Row, Stage, Window
+from predictive_scoring.connectors.landing import LandedTable, Page, Row, Stage, Window
 from predictive_scoring.errors import CrmRefused
 
 SEARCH_PAGE = 200
@@ -40,6 +42,10 @@ def hubspot_stages(door: HttpDoor, window: Window, properties: Sequence[str] = (
         "deleted contacts": lambda position: _deleted(door, position),
         "deals": lambda position: _deals(door, window, position),
         "deleted deals": lambda position: _deleted_deals(door, position),
+        "calls": lambda position: _engagements(door, "calls", tables.CALL, window, position),
+        "deleted calls": lambda position: _deleted_engagements(door, "calls", tables.CALL, position),
+        "meetings": lambda position: _engagements(door, "meetings", tables.MEETING, window, position),
+        "deleted meetings": lambda position: _deleted_engagements(door, "meetings", tables.MEETING, position),
         "forms": lambda position: _forms(door, window, position),
         "e-mail events": lambda position: _emails(door, window, position),
     }
@@ -77,7 +83,7 @@ def _deals(door: HttpDoor, window: Window, position: Position) -> Iterator[Page]
             history += tables.history_rows(str(item["id"]), "deal_id", item, ("dealstage",))
         links: list[Row] = [
             {"deal_id": deal, "contact_id": contact}
-            for deal, contacts in _linked(door, ids).items()
+            for deal, contacts in _linked(door, "deals", ids).items()
             # A deal without contacts is a row without one, so that it replaces the contacts it had.
             for contact in (contacts or [None])
         ]
@@ -92,6 +98,25 @@ def _deals(door: HttpDoor, window: Window, position: Position) -> Iterator[Page]
 def _deleted_deals(door: HttpDoor, position: Position) -> Iterator[Page]:
     for results, place in _listed(door, "deals", position):
         yield {tables.DEAL.name: [tables.deal_row(item, deleted=True) for item in results]}, place
+
+
+def _engagements(
+    door: HttpDoor, kind: str, table: LandedTable, window: Window, position: Position
+) -> Iterator[Page]:
+    names = [name.removeprefix("property_") for name in table.columns if name.startswith("property_")]
+    for ids, place in _changed(door, kind, "hs_lastmodifieddate", window, position):
+        rows = [tables.engagement_row(table, item) for item in _read(door, kind, ids, names, ())]
+        links: list[Row] = [
+            {"engagement_id": one, "contact_id": contact}
+            for one, contacts in _linked(door, kind, ids).items()
+            for contact in (contacts or [None])
+        ]
+        yield {table.name: rows, tables.ENGAGEMENT_CONTACT.name: links}, place
+
+
+def _deleted_engagements(door: HttpDoor, kind: str, table: LandedTable, position: Position) -> Iterator[Page]:
+    for results, place in _listed(door, kind, position):
+        yield {table.name: [tables.engagement_row(table, item, deleted=True) for item in results]}, place
 
 
 def _changed(
@@ -145,20 +170,20 @@ def _read(
         yield from sorted(answer.document()["results"], key=lambda item: int(item["id"]))
 
 
-def _linked(door: HttpDoor, deals: Sequence[str]) -> dict[str, list[str | None]]:
-    """Contacts of each deal."""
-    answer: dict[str, list[str | None]] = {deal: [] for deal in deals}
-    path = "/crm/v4/associations/deals/contacts/batch/read"
-    waiting: list[dict[str, str]] = [{"id": deal} for deal in deals]
+def _linked(door: HttpDoor, kind: str, ids: Sequence[str]) -> dict[str, list[str | None]]:
+    """Contacts of each of these objects."""
+    answer: dict[str, list[str | None]] = {one: [] for one in ids}
+    path = f"/crm/v4/associations/{kind}/contacts/batch/read"
+    waiting: list[dict[str, str]] = [{"id": one} for one in ids]
     while waiting:
         part, waiting = waiting[:ASSOCIATIONS], waiting[ASSOCIATIONS:]
         found = door.call("POST", path, document={"inputs": part}, repeatable=True).document()
         for result in found["results"]:
-            deal = str(result["from"]["id"])
-            answer.setdefault(deal, []).extend(str(to["toObjectId"]) for to in result["to"])
+            source = str(result["from"]["id"])
+            answer.setdefault(source, []).extend(str(to["toObjectId"]) for to in result["to"])
             after = ((result.get("paging") or {}).get("next") or {}).get("after")
             if after:
-                waiting.append({"id": deal, "after": str(after)})
+                waiting.append({"id": source, "after": str(after)})
     return answer
 
 

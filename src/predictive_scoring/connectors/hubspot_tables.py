@@ -63,8 +63,33 @@ DEAL_HISTORY = LandedTable(
 DEAL_CONTACT = LandedTable(
     "deal_contact", ("deal_id", "contact_id"), ("deal_id", "contact_id"), group="deal_id"
 )
+CALL = LandedTable(
+    "engagement_call",
+    ("engagement_id", "property_hs_timestamp", "property_hs_call_duration", DELETED),
+    ("engagement_id",),
+)
+MEETING = LandedTable(
+    "engagement_meeting",
+    (
+        "engagement_id",
+        "property_hs_timestamp",
+        "property_hs_meeting_start_time",
+        "property_hs_meeting_outcome",
+        DELETED,
+    ),
+    ("engagement_id",),
+)
+ENGAGEMENT_CONTACT = LandedTable(
+    "engagement_contact",
+    ("engagement_id", "contact_id"),
+    ("engagement_id", "contact_id"),
+    group="engagement_id",
+)
 STAGE = LandedTable("deal_pipeline_stage", ("stage_id", "pipeline_id", "closed_won"), ("stage_id",))
-TABLES = (CONTACT, HISTORY, EMAIL, STATUS, SUBMISSION, DEAL, DEAL_HISTORY, DEAL_CONTACT, STAGE)
+TABLES = (
+    CONTACT, HISTORY, EMAIL, STATUS, SUBMISSION, DEAL, DEAL_HISTORY, DEAL_CONTACT, STAGE, CALL, MEETING,
+    ENGAGEMENT_CONTACT,
+)  # fmt: skip
 
 Object = Mapping[str, Any]
 
@@ -181,6 +206,26 @@ def deal_row(deal: Object, deleted: bool = False) -> Row:
     }
 
 
+def engagement_row(table: LandedTable, item: Object, deleted: bool = False) -> Row:
+    """A call or a meeting: when, how long, how it ended; never its title or notes, which speak of people."""
+    properties = item.get("properties") or {}
+    times = ("hs_timestamp", "hs_meeting_start_time")
+    values = {
+        column: properties.get(column.removeprefix("property_"))
+        for column in table.columns
+        if column.startswith("property_")
+    }
+    dated = {
+        f"property_{name}": utc_text(properties.get(name)) for name in times if f"property_{name}" in values
+    }
+    return {
+        "engagement_id": str(item["id"]),
+        **values,
+        **dated,
+        DELETED: "true" if deleted else "false",
+    }
+
+
 def stage_rows(pipelines: Iterable[Object]) -> list[Row]:
     """The stages of the deal pipelines, and which of them mean won."""
     return [
@@ -203,6 +248,7 @@ def forget_deleted(rewriting: Rewriting, folder: Path, inside: Path) -> None:
     mail = f"SELECT id FROM read_parquet({literal(str(folder / 'email_event.parquet'))}) WHERE recipient IN ({lost})"
     for file, dropped in (
         (folder / "contact_property_history.parquet", f"contact_id IN ({gone})"),
+        (folder / "engagement_contact.parquet", f"contact_id IN ({gone})"),
         (folder / "email_event_status_change.parquet", f"id IN ({mail})"),
         (folder / "email_event.parquet", f"recipient IN ({lost})"),
         (inside / "form_submission.parquet", f"email IN ({lost})"),

@@ -189,11 +189,15 @@ class Rewriting:
         with _safely(target) as draft:
             self._connection.execute(f"COPY ({query}) TO {literal(str(draft))} (FORMAT parquet)")
 
-    def without(self, file: Path, condition: str) -> None:
-        """Drop the rows of `file` for which `condition` holds; where there are none, it is not written."""
+    def without(self, file: Path, condition: str) -> int:
+        """Drop the rows of `file` for which `condition` holds, and say how many; where there are none, it is not
+        written."""
         rows = f"read_parquet({literal(str(file))})"
-        if self._any(f"SELECT 1 FROM {rows} WHERE {condition} LIMIT 1"):
+        found = self._connection.execute(f"SELECT count(*) FROM {rows} WHERE {condition}").fetchone()
+        dropped = int(found[0]) if found else 0
+        if dropped:
             self.replace(file, f"SELECT * FROM {rows} WHERE ({condition}) IS NOT TRUE")
+        return dropped
 
     def blank(self, file: Path, flag: str, kept: Sequence[str]) -> None:
         """Empty every cell, but those of the columns `kept`, of the rows of `file` whose `flag` is true."""

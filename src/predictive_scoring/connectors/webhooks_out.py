@@ -119,7 +119,8 @@ def deliver(
             answer.sent += 1
             continue
         answer.failed += 1
-        if status in SLOWED:
+        # Who does not answer, or not yet, is not asked again for each further message of this round.
+        if status is None or status in SLOWED:
             slowed.add(waiting.endpoint)
         if status == 410:
             answer.gone.append(waiting.endpoint)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -58,6 +58,13 @@ class WrittenFile:
         except OSError as refused:
             raise _unreadable(self._path, refused) from refused
         self._marks |= marks
+
+    def forget(self, lead_ids: Iterable[str]) -> int:
+        """Forget the marks of these leads, on the disk too; how many. Raises UnreadableFile."""
+        gone = [self._marks.pop(one) for one in lead_ids if one in self._marks]
+        if gone:
+            self._rewrite()
+        return len(gone)
 
     def _read(self) -> str:
         if not self._path.exists():

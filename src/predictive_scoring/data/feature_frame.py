@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from predictive_scoring.data.sources import Tables
+from predictive_scoring.errors import MissingColumn
 from predictive_scoring.features.aggregates import Part
 from predictive_scoring.features.batch import (
     answer_column,
@@ -203,6 +204,13 @@ def _read_attributes(
     if not features:
         return
     stored = tables.leads.set_index("lead_id").reindex(observations["lead_id"]).reset_index(drop=True)
+    for feature in features:
+        if not feature.history and feature.raw not in stored:
+            raise MissingColumn(
+                what=f"the column {feature.raw!r} is read by the feature {feature.name}, and is not among the tables' own",
+                where="leads",
+                remedy="Declare the attribute in the project file as it was when the model was trained, or train again.",
+            )
     raw = {feature.raw: stored[feature.raw] for feature in features if not feature.history}
     latest = latest_changes(features)
     if latest and tables.attribute_changes is not None:

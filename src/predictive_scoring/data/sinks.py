@@ -17,6 +17,8 @@ from predictive_scoring.data.sources import ProjectFile, expand_variables, reaso
 from predictive_scoring.errors import InvalidSetting, UnreadableFile
 from predictive_scoring.schema import Score
 
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""What a cell begins with that a spreadsheet takes for a formula; the last four are the wide forms of the first."""
 FLAT = (
     "lead_id",
     "as_of",
@@ -141,7 +143,7 @@ def write_scores(path: Path, scores: Sequence[Score]) -> None:
             with draft.open("w", encoding="utf-8", newline="") as stream:
                 writer = csv.DictWriter(stream, fieldnames=list(rows[0]) if rows else list(FLAT))
                 writer.writeheader()
-                writer.writerows({key: _safe(value) for key, value in row.items()} for row in rows)
+                writer.writerows({key: formula_safe(value) for key, value in row.items()} for row in rows)
         else:
             pq.write_table(pa.Table.from_pylist([flat_row(score) for score in scores], FLAT_SCHEMA), draft)
 
@@ -185,6 +187,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _safe(value: object) -> object:
-    """Text that a spreadsheet would run as a formula is quoted."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+def formula_safe(value: object) -> object:
+    """A cell for a CSV file: text that a spreadsheet would run as a formula is quoted with `'`; numbers, and what is no
+    text, stay as they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value

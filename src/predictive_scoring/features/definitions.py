@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from predictive_scoring.errors import InvalidSetting, InvalidValue
@@ -158,7 +159,7 @@ class EventFeature:
         """Seconds before the cutoff beyond which nothing is read (None: no limit)."""
         return None if self.window is None else self.window * self.definition.reach
 
-    @property
+    @cached_property
     def name(self) -> str:
         subject = self.alias or "_or_".join(self.events)
         filtered = "_and_".join(one.name for one in self.where)

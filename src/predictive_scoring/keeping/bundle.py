@@ -45,6 +45,8 @@ from predictive_scoring.settings import Project
 
 FORMAT = 1
 MANIFEST = "MANIFEST.json"
+SEAL = "seal"
+"""The manifest's key for the hash of its other ones; bundles of the release before have none."""
 VERSIONED = ("predictive-scoring", "lightgbm", "scikit-learn", "numpy", "pandas", "scipy")
 
 
@@ -142,11 +144,16 @@ def identity_of(files: Mapping[str, str]) -> str:
     return _digest(json.dumps({name: _digest(text) for name, text in files.items()}, sort_keys=True))
 
 
+def seal_of(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) over everything in a manifest but its seal: the verdict, for example, is in no other file."""
+    return _digest(json.dumps({key: value for key, value in manifest.items() if key != SEAL}, sort_keys=True))
+
+
 def write_bundle(into: Path, files: Mapping[str, str], facts: Mapping[str, Any]) -> Bundle:
     """Write `files` and the manifest as the directory `into/<first 16 digits of the identity>`.
 
     The directory appears whole or not at all; writing the same content again is no change. `facts` are
-    added to the manifest (data hash, run id, fingerprint)."""
+    added to the manifest (data hash, run id, fingerprint). Raises UnreadableFile when the disk refuses."""
     identity = identity_of(files)
     manifest = {
         "format": FORMAT,
@@ -156,6 +163,7 @@ def write_bundle(into: Path, files: Mapping[str, str], facts: Mapping[str, Any])
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in VERSIONED}},
         **facts,
     }
+    manifest[SEAL] = seal_of(manifest)
     target = into / identity[:16]
     if not target.exists():
         try:
@@ -165,10 +173,14 @@ def write_bundle(into: Path, files: Mapping[str, str], facts: Mapping[str, Any])
                 # A private folder at first; a service under another account has to read the bundle.
                 draft.chmod(0o755)
                 draft.replace(target)
-        except OSError:
+        except OSError as refused:
             # Another process may have put the same content there first, which is just as well.
             if not target.exists():
-                raise
+                raise UnreadableFile(
+                    what=f"cannot write the bundle: {refused.strerror or refused}",
+                    where=str(target),
+                    remedy="Free or unlock the disk, then do the same again.",
+                ) from refused
     return read_bundle(target)
 
 
@@ -234,9 +246,11 @@ def read_bundle(path: Path) -> Bundle:
                 remedy="Restore the bundle from the MLflow run, or roll back to another version.",
             )
         files[name] = text
-    if manifest.get("bundle") != identity_of(files):
+    if manifest.get("bundle") != identity_of(files) or manifest.get(SEAL, seal_of(manifest)) != seal_of(
+        manifest
+    ):
         raise CorruptBundle(
-            what="the manifest's own hash does not fit its files",
+            what="the manifest's own hash does not fit its content",
             where=str(path / MANIFEST),
             remedy="Restore the bundle from the MLflow run, or roll back to another version.",
         )

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from predictive_scoring.errors import CorruptBundle, GateRefused, UnknownModel
+from predictive_scoring.errors import CorruptBundle, GateRefused, UnknownModel, UnreadableFile
 
 POINTER = "champion.json"
 PENDING = "promotion.pending.json"
@@ -116,7 +116,7 @@ class BundleStore:
         return found
 
     def write_pointer(self, succession: Succession) -> None:
-        """Replace the pointer atomically and durably."""
+        """Replace the pointer atomically and durably. Raises UnreadableFile when the disk refuses."""
         self.folder.mkdir(parents=True, exist_ok=True)
         _replace(self.pointer, {"line": [asdict(promotion) for promotion in succession.line]})
 
@@ -228,11 +228,23 @@ def rolled_back(succession: Succession, where: str) -> Succession:
 
 
 def _replace(path: Path, document: dict[str, Any]) -> None:
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        json.dump(document, stream, indent=1)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    Path(draft).chmod(0o644)
-    Path(draft).replace(path)
+    """Raises UnreadableFile when the disk refuses; what is there then stays."""
+    try:
+        handle, draft = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(document, stream, indent=1)
+                stream.write("\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(draft).chmod(0o644)
+            Path(draft).replace(path)
+        except OSError:
+            Path(draft).unlink(missing_ok=True)
+            raise
+    except OSError as refused:
+        raise UnreadableFile(
+            what=f"cannot write the file: {refused.strerror or refused}",
+            where=str(path),
+            remedy="Free or unlock the disk, then do the same again.",
+        ) from refused

@@ -21,7 +21,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema, TensorSpec
 
-from predictive_scoring.errors import UnknownModel
+from predictive_scoring.errors import EnvironmentMissing, UnknownModel
 from predictive_scoring.keeping.champion import (
     NOBODY,
     BundleStore,
@@ -201,12 +201,13 @@ class Registry:
         """Make `version` the champion: alias in MLflow and pointer on disk together.
 
         Raises GateRefused for a version that has not earned it against the present champion (see
-        `champion.check_earned`) unless there is an `override`, a written reason, which is recorded."""
+        `champion.check_earned`) unless there is an `override`, a written reason, which is recorded; and
+        EnvironmentMissing and UnreadableFile where registry or pointer cannot be written: the champion then stays."""
         reason = check_reason(override)
         self._connect()
         bundle = store.path(version.bundle).name
         promotion = Promotion(bundle, version.version, version.run_id, promoted_at, reason)
-        with store.locked():
+        with self._named(), store.locked():
             succession = store.succession_or_new()
             self._settle(store, version.name, succession)
             if reason is None:
@@ -225,15 +226,29 @@ class Registry:
 
     def rollback(self, store: BundleStore, name: str) -> Promotion:
         """Make the champion before the present one champion again. The one that is left counts as `rolled back`
-        until it is judged anew, so that the next retraining does not promote it again. Raises UnknownModel."""
+        until it is judged anew, so that the next retraining does not promote it again. Raises UnknownModel, and what
+        `promote` raises where something cannot be written."""
         self._connect()
-        with store.locked():
+        with self._named(), store.locked():
             succession = store.succession()
             self._settle(store, name, succession)
             earlier = rolled_back(succession, str(store.pointer))
             left = succession.champion
             self._move(store, name, earlier, left.version if left else None)
         return store.champion()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """What MLflow refuses, as a named error."""
+        try:
+            yield
+        except MlflowException as refused:
+            # The further lines are the statement and its values.
+            raise EnvironmentMissing(
+                what=f"MLflow cannot keep it: {str(refused).partition(chr(10))[0]}",
+                where=self.tracking_uri,
+                remedy="Mend the tracking server or its database (space, rights, address), then do the same again.",
+            ) from refused
 
     def _move(
         self, store: BundleStore, name: str, succession: Succession, leaving: str | None = None

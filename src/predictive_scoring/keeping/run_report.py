@@ -12,7 +12,7 @@ from predictive_scoring.insight.pages.run_facts import Rows, RunFacts
 from predictive_scoring.insight.pages.run_report import run_report
 from predictive_scoring.keeping.bundle import ScoringModel
 from predictive_scoring.model.evaluation import Verdict
-from predictive_scoring.model.propensity import Selection, Trial
+from predictive_scoring.model.selection import Selection, Trial
 
 SHOWN_ROWS = 2000
 """Rows whose contributions are worked out for the pictures."""

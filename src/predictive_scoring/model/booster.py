@@ -14,11 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from predictive_scoring.model.columns import Column
+from predictive_scoring.model.trees import FAR
 
 Booster = lgb.Booster
 Floats = npt.NDArray[np.float64]
-
-_FAR = 1e300
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def booster_matrix(encoded: Floats, columns: Sequence[Column]) -> Floats:
     constraints say nothing about NaN.
     """
     directions = np.array([column.direction for column in columns], dtype=np.float64)
-    result: Floats = np.where(np.isnan(encoded) & (directions != 0), -directions * _FAR, encoded)
+    result: Floats = np.where(np.isnan(encoded) & (directions != 0), -directions * FAR, encoded)
     return result
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 from predictive_scoring.errors import TrainingImpossible
+from predictive_scoring.model.logistic import expit
 from predictive_scoring.model.platt import MIN_SLOPE, platt_newton
 
 Floats = npt.NDArray[np.float64]
@@ -41,32 +41,56 @@ class PlattCalibration:
             raise ValueError(f"the slope of a calibration must be positive, not {self.slope}")
 
     @cached_property
-    def _pairs(self) -> Floats:
-        return np.asarray(self.replicates, dtype=np.float64).reshape(-1, 2)
+    def _slopes(self) -> Floats:
+        return np.array([slope for slope, _ in self.replicates], dtype=np.float64)
+
+    @cached_property
+    def _intercepts(self) -> Floats:
+        return np.array([intercept for _, intercept in self.replicates], dtype=np.float64)
+
+    @cached_property
+    def _tails(self) -> tuple[npt.NDArray[np.intp], Floats]:
+        """Of the two quantiles of the sorted replicates: the places below and above each (4,), and how far between."""
+        tail = (1.0 - INTERVAL_LEVEL) / 2.0
+        place = np.array([tail, 1.0 - tail]) * (len(self.replicates) - 1)
+        below = np.floor(place).astype(np.intp)
+        return np.concatenate([below, np.ceil(place).astype(np.intp)]), place - below
+
+    @cached_property
+    def _moments(self) -> tuple[float, float, float]:
+        """Variances of slope and intercept of the replicates, and their covariance."""
+        spread = np.cov(self._slopes, self._intercepts)
+        return float(spread[0, 0]), float(spread[1, 1]), float(spread[0, 1])
 
     def logit(self, margin: npt.ArrayLike) -> Floats:
         """Return calibrated log-odds (n,) of raw margins (n,)."""
         z = self.slope * np.asarray(margin, dtype=np.float64) + self.intercept
-        result: Floats = np.clip(z, -LOGIT_LIMIT, LOGIT_LIMIT)
+        result: Floats = np.minimum(np.maximum(z, -LOGIT_LIMIT), LOGIT_LIMIT)
         return result
 
     def probability(self, margin: npt.ArrayLike) -> Floats:
         """Return calibrated probabilities (n,) of raw margins (n,)."""
-        result: Floats = expit(self.logit(margin))
-        return result
+        return expit(self.logit(margin))
 
     def interval(self, margin: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Return (low, high), each (n,): a 90 % range for the conversion rate of leads with this margin.
 
         It is about "leads with this score", never about one lead. It always contains ``probability(margin)``.
         """
-        p = self.probability(margin)
-        if len(self._pairs) == 0:
-            return p.copy(), p.copy()
         m = np.asarray(margin, dtype=np.float64)
-        z = np.clip(m[..., None] * self._pairs[:, 0] + self._pairs[:, 1], -LOGIT_LIMIT, LOGIT_LIMIT)
-        tail = (1.0 - INTERVAL_LEVEL) / 2.0
-        low, high = expit(np.quantile(z, [tail, 1.0 - tail], axis=-1))
+        return self.interval_about(m, self.probability(m))
+
+    def interval_about(self, m: Floats, p: Floats) -> tuple[Floats, Floats]:
+        """Return :meth:`interval` of margins whose :meth:`probability` is at hand."""
+        if not self.replicates:
+            return p.copy(), p.copy()
+        z = m[..., None] * self._slopes + self._intercepts
+        z.sort(axis=-1)
+        places, parts = self._tails
+        # The limit keeps the order: these are the quantiles of the limited replicates.
+        found = np.minimum(np.maximum(z.take(places, axis=-1), -LOGIT_LIMIT), LOGIT_LIMIT)
+        tails = expit(found[..., :2] + parts * (found[..., 2:] - found[..., :2]))
+        low, high = tails[..., 0], tails[..., 1]
         return np.minimum(low, p), np.maximum(high, p)
 
     def effective_sample_size(self, margin: npt.ArrayLike) -> Floats:
@@ -76,10 +100,14 @@ class PlattCalibration:
         the replicates. NaN without replicates.
         """
         m = np.asarray(margin, dtype=np.float64)
-        if len(self._pairs) < 2:
+        return self.size_about(m, self.probability(m))
+
+    def size_about(self, m: Floats, p: Floats) -> Floats:
+        """Return :meth:`effective_sample_size` of margins whose :meth:`probability` is at hand."""
+        if len(self.replicates) < 2:
             return np.full(m.shape, np.nan)
-        p = self.probability(m)
-        variance = (m[..., None] * self._pairs[:, 0] + self._pairs[:, 1]).var(axis=-1, ddof=1)
+        of_slope, of_intercept, together = self._moments
+        variance = of_slope * m * m + 2.0 * together * m + of_intercept
         result: Floats = 1.0 / (p * (1.0 - p) * np.maximum(variance, 1e-12))
         return result
 

@@ -6,13 +6,17 @@ One encoding feeds both parts of the model, so the booster and the linear part c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 Kind = Literal["number", "category"]
@@ -43,6 +47,16 @@ class Column:
             raise ValueError(f"column {self.name!r}: only a number can have a direction")
         if self.direction not in (-1, 0, 1):
             raise ValueError(f"column {self.name!r}: direction must be -1, 0 or 1, not {self.direction!r}")
+
+    @cached_property
+    def codes(self) -> Mapping[str, float]:
+        """The code of each category; one that is not in the vocabulary has ``unseen``."""
+        return {value: float(code) for code, value in enumerate(self.vocabulary)}
+
+    @property
+    def unseen(self) -> float:
+        """The code of every category outside of the vocabulary."""
+        return float(len(self.vocabulary))
 
     def to_document(self) -> dict[str, Any]:
         """Return a JSON-able document."""
@@ -105,10 +119,23 @@ def encode(frame: pd.DataFrame, columns: Sequence[Column]) -> Floats:
         if column.kind == "number":
             encoded[:, j] = _numbers(series, column.name)
             continue
-        codes = {value: float(code) for code, value in enumerate(column.vocabulary)}
-        unseen = float(len(column.vocabulary))
+        codes, unseen = column.codes, column.unseen
         encoded[:, j] = [np.nan if v is None else codes.get(v, unseen) for v in _strings(series)]
     return encoded
+
+
+def encode_values(rows: Sequence[Mapping[str, float | str | None]], columns: Sequence[Column]) -> Floats:
+    """Return :func:`encode` of rows that are held as values by name, without a frame (one lead: 10 us, not 1 ms).
+
+    Numbers are numbers and categories are text; None is missing."""
+    missing = math.nan
+    plan = [(c.name, None if c.kind == "number" else c.codes, c.unseen) for c in columns]
+    cells = [
+        missing if (value := row[name]) is None else value if codes is None else codes.get(value, unseen)  # type: ignore[arg-type]  # text, see above
+        for row in rows
+        for name, codes, unseen in plan
+    ]
+    return np.array(cells, dtype=np.float64).reshape(len(rows), len(columns))
 
 
 def _require(frame: pd.DataFrame, names: Mapping[str, str]) -> None:
@@ -120,6 +147,8 @@ def _require(frame: pd.DataFrame, names: Mapping[str, str]) -> None:
 def _numbers(series: pd.Series, name: str) -> Floats:
     if series.dtype.kind in "fiub" and isinstance(series.dtype, np.dtype):
         return series.to_numpy(dtype=np.float64)
+    import pandas as pd
+
     try:
         # An all-missing column of one served lead arrives as dtype object holding None.
         return np.array([np.nan if pd.isna(v) else float(v) for v in series], dtype=np.float64)
@@ -128,4 +157,6 @@ def _numbers(series: pd.Series, name: str) -> Floats:
 
 
 def _strings(series: pd.Series) -> list[str | None]:
+    import pandas as pd
+
     return [None if pd.isna(v) else str(v) for v in series]

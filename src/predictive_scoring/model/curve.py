@@ -17,16 +17,17 @@ is left out, and the curve says so.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
-from scipy.special import expit
-from sklearn.isotonic import isotonic_regression
 
+from predictive_scoring.model.logistic import expit
 from predictive_scoring.timeline import DAY, spoken_duration
 
 Floats = npt.NDArray[np.float64]
@@ -51,26 +52,42 @@ class ConversionCurve:
     levels: tuple[float, ...]
     left_out: Mapping[int, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def horizons_days(self) -> tuple[int, ...]:
         """The horizons in whole days, at least one."""
         return tuple(max(1, round(horizon / DAY)) for horizon in self.horizons)
 
+    @cached_property
+    def _places(self) -> tuple[int, ...]:
+        """Of each horizon its place on the grid."""
+        return tuple(self.grid.index(horizon) for horizon in self.horizons)
+
+    @cached_property
+    def _widths(self) -> tuple[float, ...]:
+        """Days that each instant of the grid stands for where a straight line between instants is integrated."""
+        days = [0.0, *(instant / DAY for instant in self.grid)]
+        steps = [(later - earlier) / 2.0 for earlier, later in pairwise(days)]
+        return tuple(step + after for step, after in zip(steps, [*steps[1:], 0.0], strict=True))
+
+    def _reached(self, logit: float) -> list[float]:
+        """P(converts by) each instant of the grid."""
+        return [1.0 / (1.0 + math.exp(-logit - level)) for level in self.levels]
+
+    def told(self, logit: float) -> tuple[list[float], float]:
+        """Return one row of :meth:`probabilities`, and of :meth:`expected_days`."""
+        reached = self._reached(logit)
+        share = sum(p * days for p, days in zip(reached, self._widths, strict=True)) / reached[-1]
+        return [reached[place] for place in self._places], self.grid[-1] / DAY - share
+
     def probabilities(self, logit: npt.ArrayLike) -> Floats:
         """Return P(convert within each horizon) (n, horizons) for calibrated log-odds (n,) of the main horizon."""
-        levels = np.array([self.levels[self.grid.index(horizon)] for horizon in self.horizons])
-        result: Floats = expit(np.asarray(logit, dtype=np.float64)[:, None] + levels)
-        return result
+        rows = [self.told(z)[0] for z in np.asarray(logit, dtype=np.float64).tolist()]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(self.horizons))
 
     def expected_days(self, logit: npt.ArrayLike) -> Floats:
         """Return the mean days (n,) from the cutoff to the conversion of those that convert by the last instant of the
         grid: ``integral of 1 - P(T <= t) / P(T <= last)``, P a straight line between the instants of the grid."""
-        z = np.asarray(logit, dtype=np.float64)
-        reached = expit(z[:, None] + np.array(self.levels))
-        share = np.hstack([np.zeros((len(z), 1)), reached / reached[:, -1:]])
-        instants = np.array([0.0, *self.grid]) / DAY
-        result: Floats = instants[-1] - np.trapezoid(share, instants, axis=1)
-        return result
+        return np.array([self.told(z)[1] for z in np.asarray(logit, dtype=np.float64).tolist()])
 
     def to_document(self) -> dict[str, Any]:
         """Return a JSON-able document; floats survive a round trip exactly."""
@@ -139,6 +156,8 @@ def fit_curve(
 
 def _level(z: Floats, d: Floats, f: Floats, w: Floats, t: int, main: int) -> float | str:
     """The intercept beside the offset z of who had converted by t; or in words why it cannot be told."""
+    from scipy.optimize import brentq
+
     converted = d < np.minimum(t, f)
     weight = w.copy()
     if t > main:
@@ -166,6 +185,8 @@ def _level(z: Floats, d: Floats, f: Floats, w: Floats, t: int, main: int) -> flo
 def _rising(
     levels: Sequence[float], *, lowest: float | None = None, highest: float | None = None
 ) -> list[float]:
+    from sklearn.isotonic import isotonic_regression
+
     if not levels:
         return []
     pooled = isotonic_regression(np.asarray(levels), y_min=lowest, y_max=highest)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from predictive_scoring.model.columns import Column
 
 Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.intp]
 
 CLIP = 6.0
 """Standard deviations beyond which a number has no further effect: one absurd value cannot decide a score.
@@ -40,14 +41,6 @@ class NumberTransform:
     scale: float
     fill: float
     flag: bool
-
-    def apply(self, values: Floats) -> Floats:
-        """Return standardised ``values`` (n,), NaN filled."""
-        x = signed_log1p(values) if self.log else values
-        # Clipping before dividing keeps 1e308 (and infinities) finite.
-        x = np.clip(x, self.centre - CLIP * self.scale, self.centre + CLIP * self.scale)
-        z = (x - self.centre) / self.scale
-        return np.where(np.isnan(z), self.fill, z)
 
 
 def signed_log1p(values: Floats) -> Floats:
@@ -85,25 +78,75 @@ def width(column: Column, transform: NumberTransform | None) -> int:
     return len(column.vocabulary) + 1 if transform is None else 1 + int(transform.flag)
 
 
+@dataclass(frozen=True)
+class Design:
+    """The design matrix of some columns, sorted into what is done to all of them at once: a lead alone costs 20 us
+    instead of half a millisecond. Made by :meth:`of`.
+
+    Arrays of the numbers' columns, bounds and so on run alongside each other; ``order`` puts the parts (numbers,
+    levels, missing flags) into the order of the columns."""
+
+    numbers: Whole
+    logs: Whole
+    low: Floats
+    high: Floats
+    centre: Floats
+    scale: Floats
+    fill: Floats
+    flags: Whole
+    levels: Whole
+    codes: Floats
+    order: Whole
+
+    @classmethod
+    def of(cls, columns: Sequence[Column], transforms: Sequence[NumberTransform | None]) -> Design:
+        """The design of the columns; ``None`` is the transform of a category."""
+        pairs = list(enumerate(zip(columns, transforms, strict=True)))
+        numbers = [(j, transform) for j, (_, transform) in pairs if transform is not None]
+        flags = [j for j, (_, transform) in pairs if transform is None or transform.flag]
+        levels = [
+            (j, code) for j, (c, transform) in pairs if transform is None for code in range(len(c.vocabulary))
+        ]
+        # Sorting by column keeps what belongs to a column in the order value, levels, missing flag.
+        of_column = np.array([*(j for j, _ in numbers), *(j for j, _ in levels), *flags], dtype=np.intp)
+        fitted = [transform for _, transform in numbers]
+        centre, scale = (
+            np.array([getattr(one, name) for one in fitted], dtype=np.float64) for name in ("centre", "scale")
+        )
+        return cls(
+            numbers=np.array([j for j, _ in numbers], dtype=np.intp),
+            logs=np.array([place for place, one in enumerate(fitted) if one.log], dtype=np.intp),
+            low=centre - CLIP * scale,
+            high=centre + CLIP * scale,
+            centre=centre,
+            scale=scale,
+            fill=np.array([one.fill for one in fitted], dtype=np.float64),
+            flags=np.array(flags, dtype=np.intp),
+            levels=np.array([j for j, _ in levels], dtype=np.intp),
+            codes=np.array([code for _, code in levels], dtype=np.float64),
+            order=np.argsort(of_column, kind="stable"),
+        )
+
+    def matrix(self, encoded: Floats) -> Floats:
+        """Return the design (n, d) of encoded rows (n, k): per number its value [and missing flag], per category
+        one-hot levels and missing. An unseen category is all zeros, which under ridge is the unweighted mean of its
+        levels."""
+        x = encoded.take(self.numbers, axis=1)
+        if len(self.logs):
+            x[:, self.logs] = signed_log1p(x.take(self.logs, axis=1))
+        # Clipping before dividing keeps 1e308 (and infinities) finite.
+        z = (np.minimum(np.maximum(x, self.low), self.high) - self.centre) / self.scale
+        z = np.where(np.isnan(z), self.fill, z)
+        flags = np.isnan(encoded.take(self.flags, axis=1))
+        levels = encoded.take(self.levels, axis=1) == self.codes
+        return np.concatenate([z, levels, flags], axis=1).take(self.order, axis=1)
+
+
 def design_matrix(
     encoded: Floats, columns: Sequence[Column], transforms: Sequence[NumberTransform | None]
 ) -> Floats:
-    """Return the design (n, d): per number its value [and missing flag], per category one-hot levels and missing.
-
-    An unseen category is all zeros, which under ridge is the unweighted mean of its levels.
-    """
-    parts: list[Floats] = []
-    for j, (column, transform) in enumerate(zip(columns, transforms, strict=True)):
-        values = encoded[:, j]
-        missing = np.isnan(values)
-        if transform is None:
-            codes = np.arange(len(column.vocabulary), dtype=np.float64)
-            parts += [(values[:, None] == codes).astype(np.float64), missing[:, None].astype(np.float64)]
-            continue
-        parts.append(transform.apply(values)[:, None])
-        if transform.flag:
-            parts.append(missing[:, None].astype(np.float64))
-    return np.hstack(parts) if parts else np.zeros((len(encoded), 0))
+    """Return :meth:`Design.matrix` of encoded rows (n, k)."""
+    return Design.of(columns, transforms).matrix(encoded)
 
 
 def learn_transforms(encoded: Floats, columns: Sequence[Column]) -> tuple[NumberTransform | None, ...]:

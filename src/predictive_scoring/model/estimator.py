@@ -21,10 +21,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from predictive_scoring.model.calibrated import CalibratedModel, fit_calibrated
+from predictive_scoring.model.calibrated import CalibratedModel
 from predictive_scoring.model.calibration import PlattCalibration, fit_platt
 from predictive_scoring.model.columns import Column, encode, learn_columns
 from predictive_scoring.model.design import CLIP, NumberTransform
+from predictive_scoring.model.fitting import fit_calibrated
 from predictive_scoring.model.folds import BLOCK_CONVERSIONS
 from predictive_scoring.model.linear import LinearPart, fit_linear
 from predictive_scoring.model.propensity import PropensityModel

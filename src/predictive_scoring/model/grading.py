@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
-from scipy.special import logit as log_odds
 
+from predictive_scoring.model.logistic import expit
 from predictive_scoring.schema import REFERENCE_SCORE, SCORE_POINTS_PER_LOG_ODDS
 
 Floats = npt.NDArray[np.float64]
@@ -47,8 +47,14 @@ class Grading:
 
     def percentile(self, score: int) -> float:
         """Return the percentage of reference leads with a lower score, half of the equal ones counted."""
-        place = min(max(int(score), LOWEST), HIGHEST) - LOWEST
-        return 100.0 * (math.fsum(self.score_shares[:place]) + 0.5 * self.score_shares[place])
+        return self._percentiles[min(max(int(score), LOWEST), HIGHEST) - LOWEST]
+
+    @cached_property
+    def _percentiles(self) -> tuple[float, ...]:
+        return tuple(
+            100.0 * (math.fsum(self.score_shares[:place]) + 0.5 * self.score_shares[place])
+            for place in range(len(self.score_shares))
+        )
 
     def grade(self, fit: float, engagement: float) -> str:
         """Return ``A1``..``C3`` of the contribution sums (log-odds) of who they are and of what they did."""
@@ -114,7 +120,8 @@ def learn_grading(
     elif ready_probability is None or not ready_probability > 0.0:
         raise ValueError(f"ready_probability must be positive, not {ready_probability}")
     if reference_log_odds is None:
-        reference_log_odds = float(log_odds(expit(z).mean()))
+        mean = float(expit(z).mean())
+        reference_log_odds = math.log(mean / (1.0 - mean))
     scores = _scores(z, reference_log_odds)
     shares = np.bincount(scores - LOWEST, minlength=HIGHEST - LOWEST + 1) / len(z)
     return Grading(

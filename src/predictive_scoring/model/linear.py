@@ -21,12 +21,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import expit
-from threadpoolctl import threadpool_limits
 
 from predictive_scoring.model.columns import Column
-from predictive_scoring.model.design import NumberTransform, design_matrix, learn_transforms, width
+from predictive_scoring.model.design import Design, NumberTransform, design_matrix, learn_transforms, width
 from predictive_scoring.model.points import PointsCard
 
 Floats = npt.NDArray[np.float64]
@@ -64,30 +61,61 @@ class LinearPart:
         return np.cumsum([0, *widths[:-1]])
 
     @cached_property
+    def _design(self) -> Design:
+        return Design.of(self.columns, self.transforms)
+
+    @cached_property
     def _beta(self) -> Floats:
         return np.asarray(self.coefficients, dtype=np.float64)
 
+    @cached_property
+    def _means(self) -> Floats:
+        return np.asarray(self.means, dtype=np.float64)
+
+    @cached_property
+    def _usual(self) -> Floats:
+        return np.asarray(self.card_means, dtype=np.float64)
+
+    @cached_property
+    def _base(self) -> float:
+        """The log-odds at the training mean."""
+        return self.intercept + float(self._means @ self._beta) + self.card_weight * float(self._usual.sum())
+
     def margin(self, encoded: Floats) -> Floats:
         """Return log-odds (n,) of the encoded rows (n, k)."""
-        # A sum per row, not a matrix product: BLAS rounds one row and a thousand rows differently, and a lead must
-        # score the same alone and in a batch.
-        parts = design_matrix(encoded, self.columns, self.transforms) * self._beta
-        result: Floats = self.intercept + parts.sum(axis=1)
-        if self.card is not None:
-            result += self.card_weight * self.card.log_odds(encoded).sum(axis=1)
-        return result
+        return self._margin(self._design.matrix(encoded), self._points(encoded))
 
     def contributions(self, encoded: Floats) -> tuple[float, Floats]:
         """Return the log-odds at the training mean and each column's part (n, k): METHODS section 2."""
-        means = np.asarray(self.means, dtype=np.float64)
-        design = design_matrix(encoded, self.columns, self.transforms)
-        phi: Floats = np.add.reduceat((design - means) * self._beta, self._starts, axis=1)
-        base = self.intercept + float(means @ self._beta)
-        if self.card is not None:
-            usual = np.asarray(self.card_means, dtype=np.float64)
-            phi += self.card_weight * (self.card.log_odds(encoded) - usual)
-            base += self.card_weight * float(usual.sum())
-        return base, phi
+        return self._base, self._contributions(self._design.matrix(encoded), self._points(encoded))
+
+    def compared(self, now: Floats, before: Floats) -> tuple[float, Floats, Floats]:
+        """Return :meth:`contributions` of encoded rows, and :meth:`margin` of what they were before, in one reading."""
+        rows, n = np.concatenate([now, before]), len(now)
+        design, points = self._design.matrix(rows), self._points(rows)
+        now_points, before_points = (None, None) if points is None else (points[:n], points[n:])
+        return (
+            self._base,
+            self._contributions(design[:n], now_points),
+            self._margin(design[n:], before_points),
+        )
+
+    def _points(self, encoded: Floats) -> Floats | None:
+        return None if self.card is None else self.card.log_odds(encoded)
+
+    def _margin(self, design: Floats, points: Floats | None) -> Floats:
+        # A sum per row, not a matrix product: BLAS rounds one row and a thousand rows differently, and a lead must
+        # score the same alone and in a batch.
+        result: Floats = self.intercept + (design * self._beta).sum(axis=1)
+        if points is not None:
+            result += self.card_weight * points.sum(axis=1)
+        return result
+
+    def _contributions(self, design: Floats, points: Floats | None) -> Floats:
+        phi: Floats = np.add.reduceat((design - self._means) * self._beta, self._starts, axis=1)
+        if points is not None:
+            phi += self.card_weight * (points - self._usual)
+        return phi
 
     def to_document(self) -> dict[str, Any]:
         """Return a JSON-able document; floats survive a round trip exactly (shortest repr)."""
@@ -171,6 +199,8 @@ def fit_linear(
     (and with the same card) whose transforms and coefficients are reused (a path over penalties). ``card`` enters with
     a weight gamma >= 0 of its own, drawn toward CARD_PRIOR.
     """
+    from threadpoolctl import threadpool_limits
+
     transforms = start.transforms if start is not None else learn_transforms(encoded, columns)
     design = design_matrix(encoded, columns, transforms)
     w = np.ones(len(y)) if weight is None else weight
@@ -253,6 +283,8 @@ def _minimise(
     A parabola in d dimensions costs microseconds, so the rows are passed over some six times instead of the sixty of a
     quasi-Newton search on them. Steps are halved until the loss falls; it is convex, so the minimum found is the one.
     """
+    from scipy.special import expit
+
     lower, upper = _limits(bounds)
     theta = np.clip(start, lower, upper)
 
@@ -293,6 +325,8 @@ def _minimise(
 
 def bounded_parabola(hessian: Floats, gradient: Floats, lower: Floats, upper: Floats) -> Floats:
     """The step (d,) within the bounds that minimises ``gradient step + step hessian step / 2``."""
+    from scipy.optimize import minimize
+
     scale = 1.0 / np.sqrt(np.maximum(np.diag(hessian), 1e-12))
     scaled = hessian * scale[:, None] * scale
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 Floats = npt.NDArray[np.float64]
 
@@ -37,6 +36,8 @@ def platt_newton(
     Shapes (n,). The prior's level is the log-odds at the mean margin, so that slope and level do not fight. ``start``
     is a nearby solution (a bootstrap starts from the full fit).
     """
+    from scipy.special import expit
+
     w = np.ones(len(y)) if weight is None else weight
     centre = float(np.average(margin, weights=w))
     x = margin - centre

@@ -12,6 +12,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from predictive_scoring.model.columns import Column
 from predictive_scoring.settings import PointsRule
 
 Floats = npt.NDArray[np.float64]
+Whole = npt.NDArray[np.intp]
 
 POINT = math.log(2.0) / 10.0
 """Log-odds of one point."""
@@ -43,13 +45,13 @@ class Line:
     high: float = math.inf
     levels: tuple[str, ...] = ()
 
-    def applies(self, values: Floats, column: Column) -> npt.NDArray[np.bool_]:
-        """Which encoded values (n,) of the column satisfy the line; NaN satisfies none."""
+    def ranges(self, column: Column) -> list[tuple[float, float]]:
+        """The encoded values of the column that satisfy the line, as ranges (both ends included); NaN is in none."""
         if column.kind == "category":
-            codes = [float(column.vocabulary.index(v)) for v in self.levels if v in column.vocabulary]
-            return np.isin(values, codes)
-        result: npt.NDArray[np.bool_] = (values >= self.low) & (values <= self.high)
-        return result
+            return [
+                (column.codes[v], column.codes[v]) for v in dict.fromkeys(self.levels) if v in column.codes
+            ]
+        return [(self.low, self.high)]
 
 
 @dataclass(frozen=True)
@@ -69,17 +71,19 @@ class PointsCard:
         """Whether no line says anything: every lead has the same log-odds."""
         return not any(self.lines)
 
+    @cached_property
+    def _steps(self) -> _Steps:
+        return _Steps.of(self)
+
     def log_odds(self, encoded: Floats) -> Floats:
         """Return the log-odds of each column (n, k) for encoded rows (n, k); a row's card is their sum."""
         result = np.zeros(encoded.shape, dtype=np.float64)
-        for j, (column, lines) in enumerate(zip(self.columns, self.lines, strict=True)):
-            if not lines:
-                continue
-            values = encoded[:, j]
-            if column.direction:
-                values = np.where(np.isnan(values), -column.direction * np.inf, values)
-            for line in lines:
-                result[:, j] += POINT * line.points * line.applies(values, column)
+        steps = self._steps
+        if len(steps.columns):
+            values = encoded.take(steps.column, axis=1)
+            values = np.where(np.isnan(values), steps.missing, values)
+            given = np.where((values >= steps.low) & (values <= steps.high), steps.log_odds, 0.0)
+            result[:, steps.columns] = np.add.reduceat(given, steps.begins, axis=1)
         return result
 
     def to_document(self) -> dict[str, Any]:
@@ -118,6 +122,40 @@ class PointsCard:
             for name, entries in document["lines"].items()
         }
         return cls(tuple(columns), tuple(lines.get(c.name, ()) for c in columns), bool(document["declared"]))
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The lines of a card as ranges of encoded values (s,): a category's line is a range for each of its codes.
+
+    ``missing`` is what a missing value counts as; those of ``columns`` begin at ``begins``."""
+
+    column: Whole
+    low: Floats
+    high: Floats
+    missing: Floats
+    log_odds: Floats
+    columns: Whole
+    begins: Whole
+
+    @classmethod
+    def of(cls, card: PointsCard) -> _Steps:
+        steps = [
+            (
+                j,
+                low,
+                high,
+                -column.direction * math.inf if column.direction else math.nan,
+                POINT * line.points,
+            )
+            for j, (column, lines) in enumerate(zip(card.columns, card.lines, strict=True))
+            for line in lines
+            for low, high in line.ranges(column)
+        ]
+        column = np.array([step[0] for step in steps], dtype=np.intp)
+        columns, begins = np.unique(column, return_index=True)
+        low, high, missing, log_odds = np.array([step[1:] for step in steps]).reshape(-1, 4).T
+        return cls(column, low, high, missing, log_odds, columns, begins)
 
 
 def learn_card(rules: Sequence[PointsRule], columns: Sequence[Column], encoded: Floats) -> PointsCard:
@@ -187,7 +225,9 @@ def _check_direction(column: Column, numbered: Sequence[tuple[int, Line]]) -> No
             {-math.inf, math.inf} | {float(np.nextafter(b, s)) for b in bounds for s in (-np.inf, b, np.inf)}
         )
     )[:: column.direction]
-    steps = np.array([np.diff(line.points * line.applies(probes, column)) for _, line in numbered])
+    steps = np.array(
+        [np.diff(line.points * ((probes >= line.low) & (probes <= line.high))) for _, line in numbered]
+    )
     wrong = np.flatnonzero(steps.sum(axis=0) < -1e-9)
     if len(wrong) == 0:
         return

@@ -1,52 +1,32 @@
-"""The propensity model: a ridge logistic regression blended with a small LightGBM, chosen on the newest matured period.
+"""The propensity model: a ridge logistic regression blended with a small LightGBM.
 
     margin = w z_lgb + (1 - w) z_lr            (raw log-odds; calibration follows in ``calibration``)
 
-Recipe (METHODS section 1, settled on public data in date order and on simulated worlds):
-
-1. The recent rows are cut into time-ordered blocks; each is predicted by models fitted on everything before it. These
-   out-of-fold margins are what "how it would have done lately" means.
-2. Penalty and recency half-life of the ridge, then trees and blend weight ``w``, are chosen by the log-loss of those
-   margins after a Platt fit, because calibration always follows. Ties within one standard error go to the simpler.
-3. The chosen model is refitted on all rows. Calibrate it on the out-of-fold margins, never on its own.
+How it is chosen and fitted: ``selection``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from predictive_scoring.errors import TrainingImpossible
-from predictive_scoring.model.booster import (
-    Booster,
-    booster_contributions,
-    booster_margin,
-    load_booster,
-)
-from predictive_scoring.model.columns import Column, encode, learn_columns
-from predictive_scoring.model.folds import matured_rows, random_folds, time_blocks
+from predictive_scoring.model.columns import Column, encode
 from predictive_scoring.model.linear import LinearPart
-from predictive_scoring.model.points import PointsCard
-from predictive_scoring.model.search import Search, Trial
-from predictive_scoring.model.tuning import Tuning, tuned
+from predictive_scoring.model.trees import Trees
 
-__all__ = [
-    "Column",
-    "PropensityModel",
-    "Selection",
-    "Trial",
-    "learn_columns",
-    "select_propensity",
-]
+if TYPE_CHECKING:
+    import lightgbm
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
+
+FEW_ROWS = 2000
+"""So many rows are read one by one; LightGBM takes a tenth of the time for each, once it is loaded."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +39,16 @@ class PropensityModel:
     weight: float
 
     @cached_property
-    def _booster(self) -> Booster:
+    def _booster(self) -> lightgbm.Booster:
+        """LightGBM's own reading of the trees: quick for thousands of rows, but it takes a second and 70 MB to load."""
+        from predictive_scoring.model.booster import load_booster
+
         return load_booster(self.booster_text)
+
+    @cached_property
+    def trees(self) -> Trees:
+        """Our reading of the trees: quick for one row."""
+        return Trees.read(self.booster_text, self.columns)
 
     def margin(self, frame: pd.DataFrame) -> Floats:
         """Return raw log-odds (n,) of the rows; every number may be NaN, every category None or unseen."""
@@ -72,22 +60,52 @@ class PropensityModel:
         if self.weight < 1.0:
             margin = margin + (1.0 - self.weight) * self.linear.margin(encoded)
         if self.weight > 0.0:
-            margin = margin + self.weight * booster_margin(self._booster, encoded, self.columns)
+            margin = margin + self.weight * self._tree_margin(encoded)
         return margin
+
+    def _tree_margin(self, encoded: Floats) -> Floats:
+        # Equal to the last bit, so that the choice is about time alone.
+        if len(encoded) <= FEW_ROWS:
+            trees = self.trees
+            return np.array([trees.margin(trees.ways(row)) for row in encoded])
+        from predictive_scoring.model.booster import booster_margin
+
+        return booster_margin(self._booster, encoded, self.columns)
 
     def contributions(self, frame: pd.DataFrame) -> tuple[float, Floats]:
         """Return (base, phi (n, k)), one column per Column: ``base + phi.sum(1) == margin`` to rounding (1e-12)."""
-        encoded = encode(frame, self.columns)
-        base, phi = 0.0, np.zeros((len(frame), len(self.columns)))
+        return self.encoded_contributions(encode(frame, self.columns))
+
+    def encoded_contributions(self, encoded: Floats) -> tuple[float, Floats]:
+        """Return the same of encoded rows (n, k)."""
+        base, phi, _ = self.compared(encoded, encoded[:0])
+        return base, phi
+
+    def compared(self, now: Floats, before: Floats) -> tuple[float, Floats, Floats]:
+        """Return :meth:`encoded_contributions` of rows, and :meth:`encoded_margin` of what they were before."""
+        base, phi, margin = 0.0, np.zeros(now.shape), np.zeros(len(before))
         if self.weight < 1.0:
-            linear_base, linear_phi = self.linear.contributions(encoded)
+            linear_base, linear_phi, linear_margin = self.linear.compared(now, before)
             base += (1.0 - self.weight) * linear_base
             phi = phi + (1.0 - self.weight) * linear_phi
+            margin = margin + (1.0 - self.weight) * linear_margin
         if self.weight > 0.0:
-            tree_base, tree_phi = booster_contributions(self._booster, encoded, self.columns)
+            tree_base, tree_phi = self._tree_contributions(now)
             base += self.weight * tree_base
             phi = phi + self.weight * tree_phi
-        return base, phi
+            margin = margin + self.weight * self._tree_margin(before)
+        return base, phi, margin
+
+    def _tree_contributions(self, encoded: Floats) -> tuple[float, Floats]:
+        tables = self.trees.tables
+        if tables is not None:
+            phi = np.empty((len(encoded), len(self.columns)))
+            for number, row in enumerate(encoded):
+                phi[number] = tables.contributions(self.trees.ways(row))
+            return tables.base, phi
+        from predictive_scoring.model.booster import booster_contributions
+
+        return booster_contributions(self._booster, encoded, self.columns)
 
     def to_document(self) -> dict[str, Any]:
         """Return all but ``booster_text`` as a JSON-able document; floats survive a round trip exactly."""
@@ -107,121 +125,3 @@ class PropensityModel:
             booster_text,
             float(document["weight"]),
         )
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The outcome of :func:`select_propensity`.
-
-    ``model`` is fitted on train and recent rows; ``recent_margin`` (n_recent,) are out-of-fold margins of the chosen
-    settings, the only honest input for calibration; ``trials`` is every candidate tried and ``chosen`` the winner.
-    ``encoded`` (n, k), ``y`` and ``weight`` (n,) are all rows, train before recent, as the model was fitted on them.
-    """
-
-    model: PropensityModel
-    recent_margin: Floats
-    chosen: Trial
-    trials: tuple[Trial, ...]
-    encoded: Floats
-    y: Floats
-    weight: Floats
-
-
-def select_propensity(
-    train_X: pd.DataFrame,
-    train_y: npt.ArrayLike,
-    recent_X: pd.DataFrame,
-    recent_y: npt.ArrayLike,
-    columns: Sequence[Column],
-    *,
-    seed: int,
-    recent_times: npt.ArrayLike | None = None,
-    train_weight: npt.ArrayLike | None = None,
-    recent_weight: npt.ArrayLike | None = None,
-    card: PointsCard | None = None,
-    recent_ends: npt.ArrayLike | None = None,
-    recent_leads: npt.ArrayLike | None = None,
-    ordered: bool = True,
-    tuning: Tuning | None = None,
-) -> Selection:
-    """Choose and fit the propensity model.
-
-    All rows in time order, recent after train. ``columns`` should be learned on train and recent rows together (a
-    vocabulary holds no outcome). ``recent_times`` (n_recent,), sorted, keeps rows of one time in one block;
-    ``*_weight`` are row weights of mean about 1, such as censoring weights; ``card`` is the points card that the ridge
-    starts from. ``recent_ends`` (n_recent,), ends of the label windows on the clock of ``recent_times``, keeps a block
-    from learning outcomes that were not known when it began (see `folds.matured_rows`).
-
-    Rows without an order in time (``ordered=False``) are predicted in random folds, those of one lead
-    (``recent_leads``) together; there may then be no train rows. ``tuning`` asks for a wider search with a budget.
-
-    Raises TrainingImpossible if train (unless there are none, unordered) or recent rows hold fewer than two classes, or
-    if there is no column.
-    """
-    y_recent = _outcomes(recent_y, "recent rows")
-    y_train = np.zeros(0)
-    if ordered or len(train_X):
-        y_train = _outcomes(train_y, "training rows")
-    if not columns:
-        raise TrainingImpossible(
-            what="there is no column to learn from",
-            where="columns",
-            remedy="declare at least one feature or attribute",
-        )
-    y = np.concatenate([y_train, y_recent])
-    encoded = np.vstack([encode(train_X, columns), encode(recent_X, columns)])
-    weight = np.concatenate(
-        [_row_weights(train_weight, len(y_train)), _row_weights(recent_weight, len(y_recent))]
-    )
-    first = len(y_train)
-    order = np.arange(len(y))
-    if ordered:
-        edges = time_blocks(y_recent, recent_times, first)
-        training = None
-        if recent_times is not None and recent_ends is not None:
-            training = matured_rows(edges, recent_times, recent_ends)
-        search = Search(encoded, y, weight, tuple(columns), seed, edges, card, training)
-    else:
-        dealt, borders = random_folds(y_recent, recent_leads, seed)
-        order[first:] = first + dealt
-        edges = tuple(first + border for border in borders)
-        training = tuple(
-            np.concatenate([np.arange(low), np.arange(high, len(y))]) for low, high in pairwise(edges)
-        )
-        search = Search(
-            encoded[order],
-            y[order],
-            weight[order],
-            tuple(columns),
-            seed,
-            edges,
-            card,
-            training,
-            drifting=False,
-        )
-    found = search.run() if tuning is None else tuned(search, tuning)
-    recent_margin = np.empty(len(y_recent))
-    recent_margin[order[first:] - first] = found.recent_margin
-    model = PropensityModel(tuple(columns), found.linear, found.booster_text, found.chosen.weight)
-    fitted_weight = np.empty(len(y))
-    fitted_weight[order] = search.recency(np.arange(len(y)), found.chosen.half_life)
-    return Selection(model, recent_margin, found.chosen, found.trials, encoded, y, fitted_weight)
-
-
-def _outcomes(y: npt.ArrayLike, where: str) -> Floats:
-    values = np.asarray(y, dtype=np.float64)
-    if not np.isin(values, (0.0, 1.0)).all():
-        raise TrainingImpossible(
-            what="an outcome is neither 0 nor 1", where=where, remedy="drop censored rows before training"
-        )
-    if len(np.unique(values)) < 2:
-        raise TrainingImpossible(
-            what=f"all {len(values)} rows have the same outcome",
-            where=where,
-            remedy="use a longer period so that both converted and unconverted leads occur",
-        )
-    return values
-
-
-def _row_weights(weight: npt.ArrayLike | None, n: int) -> Floats:
-    return np.ones(n) if weight is None else np.asarray(weight, dtype=np.float64)

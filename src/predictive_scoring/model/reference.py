@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 QUANTILES = tuple(step / 20 for step in range(21))
 MIN_LEVEL_COUNT = 20
@@ -102,6 +104,8 @@ def learn_reference(
 
     Row by row alongside, each optional: `leads` are lead ids, `scores` whole numbers 1..99, `newcomers` is True where
     the lead had only just arrived."""
+    import pandas as pd
+
     ids = None if leads is None else np.asarray(leads)
     given = None if scores is None else np.asarray(scores, dtype=np.int64)
     among = None
@@ -158,6 +162,8 @@ def _features(frame: pd.DataFrame, kinds: Mapping[str, str]) -> dict[str, Featur
 def synthetic_frame(reference: Reference, rows: int, seed: int) -> pd.DataFrame:
     """Rows drawn feature by feature from the reference, missing and unseen values among them. They belong
     to nobody: features are independent of each other here."""
+    import pandas as pd
+
     draw = np.random.default_rng(seed)
     columns: dict[str, Any] = {}
     for name, entry in reference.features.items():

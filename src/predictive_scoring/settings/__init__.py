@@ -13,6 +13,7 @@ from predictive_scoring.settings.modelling import (
     MonitoringSettings,
     PointsRule,
     ReadinessSettings,
+    RetentionSettings,
     SplitSettings,
     WaiverSettings,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Project",
     "RangeSettings",
     "ReadinessSettings",
+    "RetentionSettings",
     "Settings",
     "Sources",
     "SplitSettings",

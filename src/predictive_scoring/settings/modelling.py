@@ -130,6 +130,15 @@ class PointsRule(Settings):
         return self
 
 
+class RetentionSettings(Settings):
+    """How long the store keeps what it does not need any more.
+
+    `scores` is the time after which a score goes that a newer one of its lead followed (default 400 days: a year can be
+    compared with the one before it)."""
+
+    scores: Seconds = 400 * DAY
+
+
 class MonitoringSettings(Settings):
     """When `monitor` raises an alarm, and for which groups of leads quality is shown.
 

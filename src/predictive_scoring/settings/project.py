@@ -10,13 +10,14 @@ from predictive_scoring.document import parse_document
 from predictive_scoring.schema import LEAD_CREATED
 from predictive_scoring.settings.base import Instant, Name, Settings
 from predictive_scoring.settings.features import FeatureViewSettings
-from predictive_scoring.settings.leads import AttributeSettings, ContactSettings, EventTypeSettings
+from predictive_scoring.settings.leads import AttributeSettings, ContactSettings, EventTypeSettings, alike
 from predictive_scoring.settings.modelling import (
     ConversionSettings,
     CutoffSettings,
     MonitoringSettings,
     PointsRule,
     ReadinessSettings,
+    RetentionSettings,
     SplitSettings,
     WaiverSettings,
 )
@@ -46,6 +47,7 @@ class Project(Settings):
     points: tuple[PointsRule, ...] = ()
     silence_may_raise: bool = False
     monitoring: MonitoringSettings = MonitoringSettings()
+    retention: RetentionSettings = RetentionSettings()
     contact: ContactSettings = ContactSettings()
     journey: dict[str, Any] = Field(default_factory=dict)
     playbook: str | None = None
@@ -118,11 +120,21 @@ class Project(Settings):
                     "`sources.attribute_changes`, or be left out: only today's value of it exists, and today's "
                     "value would leak into the past"
                 )
+        self._consistent_names()
         for name, event_type in self.events.items():
             for column in event_type.exclude:
                 if column not in self.event_properties:
                     raise ValueError(
                         f"events.{name}.exclude reads the property {column!r}; declare it under `event_properties`"
+                    )
+
+    def _consistent_names(self) -> None:
+        meant = {alike(name): name for name in self.events}
+        for name, event_type in self.events.items():
+            for other in event_type.names:
+                if meant.setdefault(alike(other), name) != name:
+                    raise ValueError(
+                        f"events.{name}.names: {other!r} means {meant[alike(other)]!r} already; name it once"
                     )
 
 

@@ -18,22 +18,24 @@ from predictive_scoring.data.leak_screen import LeakScreen
 from predictive_scoring.data.population import newcomers
 from predictive_scoring.data.segments import segment_columns
 from predictive_scoring.data.sources import ProjectFile, Tables
+from predictive_scoring.errors import MissingColumn
 from predictive_scoring.features.catalog import views_of
 from predictive_scoring.features.definitions import Feature, FeatureView, features_of
 from predictive_scoring.features.silence import model_features
 from predictive_scoring.insight.explanation import fit_and_engagement
 from predictive_scoring.insight.stage import StageParameters
 from predictive_scoring.keeping.bundle import ScoringModel
-from predictive_scoring.model.calibrated import CalibratedModel, fit_calibrated, fit_points_card
+from predictive_scoring.model.calibrated import CalibratedModel
 from predictive_scoring.model.capacity import capacity_line
 from predictive_scoring.model.challenge import Check
 from predictive_scoring.model.columns import Column, encode, learn_columns
 from predictive_scoring.model.curve import ConversionCurve, fit_curve
 from predictive_scoring.model.evaluation import Verdict, evaluate, judge
+from predictive_scoring.model.fitting import fit_calibrated, fit_points_card
 from predictive_scoring.model.grading import Grading, break_even_probability, learn_grading
 from predictive_scoring.model.points import PointsCard, learn_card, named_levels
-from predictive_scoring.model.propensity import Selection
 from predictive_scoring.model.reference import Reference, learn_reference
+from predictive_scoring.model.selection import Selection
 from predictive_scoring.model.tuning import Tuning
 from predictive_scoring.nurture.playbook import Playbook, check_names, parse_playbook
 from predictive_scoring.settings import Project
@@ -215,15 +217,17 @@ def _learned(
     )
     say("judging it on the test period")
     probability = model.probability(test.frame)
+    champion_p, unread = _champion_probability(champion, tables, test.observations)
     verdict = judge(
         test.labels,
         probability,
         known_base_rate=known_rate,
-        champion_p=None if champion is None else _champion_probability(champion, tables, test.observations),
+        champion_p=champion_p,
         leads=test.leads,
         segments=segment_columns(project, test.frame),
         weight=test.weight,
     )
+    verdict = Verdict((*verdict.checks, *unread))
     recent_logit = model.calibration.logit(selection.recent_margin)
     metrics = {
         "test": evaluate(test.labels, probability, test.weight).to_document(),
@@ -284,9 +288,18 @@ def _cold_start(
     )
 
 
-def _champion_probability(champion: ScoringModel, tables: Tables, observations: pd.DataFrame) -> Floats:
-    """The champion's probabilities on the candidate's test rows, with the champion's own features."""
-    return champion.model.probability(feature_frame(tables, observations, champion.features))
+def _champion_probability(
+    champion: ScoringModel | None, tables: Tables, observations: pd.DataFrame
+) -> tuple[Floats | None, tuple[Check, ...]]:
+    """The champion's probabilities on the candidate's test rows, with the champion's own features; or why there are
+    none. A champion that cannot score these leads keeps nobody out."""
+    if champion is None:
+        return None, ()
+    try:
+        return champion.model.probability(feature_frame(tables, observations, champion.features)), ()
+    except MissingColumn as refused:
+        told = f"The champion cannot score the present tables, so it was not compared: {refused.what}."
+        return None, (Check("champion", True, told),)
 
 
 def _reference(fitted: _Fitted, dataset: Dataset, tables: Tables, grading: Grading) -> Reference:

@@ -162,11 +162,12 @@ def test_files_that_were_never_in_the_manifest_are_not_read(bundle, damaged):
             CorruptBundle,
             "own hash",
         ),
+        (lambda m: {**m, "verdict": "validated?"}, CorruptBundle, "own hash"),
         (lambda m: [m], CorruptBundle, "manifest"),
         (lambda m: {**m, "files": ["model.txt"]}, CorruptBundle, "manifest"),
         (lambda m: None, CorruptBundle, "manifest"),
     ],
-    ids=["another format", "wrong hash", "a file left out", "a list", "files as a list", "null"],
+    ids=["another format", "wrong hash", "a file left out", "another verdict", "a list", "files as a list", "null"],
 )
 def test_a_manifest_that_was_tampered_with_is_refused(bundle, damaged, change, error, says):
     (damaged / MANIFEST).write_text(json.dumps(change(dict(bundle.manifest))), "utf-8")

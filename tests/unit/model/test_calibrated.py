@@ -6,13 +6,9 @@ import pytest
 from scipy.special import expit
 
 from predictive_scoring.errors import TrainingImpossible
-from predictive_scoring.model.calibrated import (
-    CalibratedModel,
-    Evidence,
-    fit_calibrated,
-    fit_points_card,
-)
+from predictive_scoring.model.calibrated import CalibratedModel, Evidence
 from predictive_scoring.model.columns import Column, encode
+from predictive_scoring.model.fitting import fit_calibrated, fit_points_card
 from predictive_scoring.model.points import learn_card
 from predictive_scoring.settings import PointsRule
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import expit
 
 from predictive_scoring.model.grading import Grading, break_even_probability, learn_grading
+from predictive_scoring.model.logistic import expit
 
 Z = np.random.default_rng(0).normal(-3.0, 1.0, 900)
 GRADING = learn_grading(Z, Z * 0.5, Z * 0.2, ready_share=0.1)

@@ -7,11 +7,12 @@ from scipy.special import expit
 
 from predictive_scoring.errors import TrainingImpossible
 from predictive_scoring.model.booster import booster_matrix, fit_booster
-from predictive_scoring.model.columns import encode, learn_columns
+from predictive_scoring.model.columns import Column, encode, learn_columns
 from predictive_scoring.model.folds import time_blocks
 from predictive_scoring.model.linear import fit_linear
-from predictive_scoring.model.propensity import Column, PropensityModel, select_propensity
+from predictive_scoring.model.propensity import PropensityModel
 from predictive_scoring.model.search import Search
+from predictive_scoring.model.selection import select_propensity
 
 KINDS = {"visits": "number", "days": "number", "size": "number", "title": "category"}
 DIRECTIONS = {"visits": 1, "days": -1}

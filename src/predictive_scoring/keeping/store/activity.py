@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Table
+from sqlalchemy import Table, select
 
 from predictive_scoring.errors import InvalidValue
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.identity import lead_of
 from predictive_scoring.keeping.store.messages import EARLIEST, LATEST, check_text
+from predictive_scoring.keeping.store.observed import raise_observed
 from predictive_scoring.keeping.store.rescoring import mark
 from predictive_scoring.keeping.store.tables import MOST_ID, MOST_NAME
 
@@ -102,7 +103,18 @@ def record(tx: Transaction, told: Sequence[Told], now: int) -> tuple[bool, ...]:
         insert = tx.insert(table).values(**{**asdict(one), "lead_id": lead_id}).on_conflict_do_nothing()
         answers.append(bool(tx.execute(insert.returning(table.c.lead_id)).all()))
     mark(tx, (known[one.lead_id] for one in told if isinstance(one, TouchMade | Consent)), now)
+    newest = [one.known for one in told if not isinstance(one, Feedback)]
+    if newest:
+        raise_observed(tx, max(newest) + 1)
     return tuple(answers)
+
+
+def latest_feedback(tx: Transaction, lead_id: str) -> Feedback | None:
+    """What was last said of a lead, by its own id."""
+    said = tables.feedback
+    newest = select(said).where(tx.among(said.c.lead_id, [lead_id]))
+    found = tx.rows(newest.order_by(said.c.occurred.desc(), said.c.feedback_id.desc()).limit(1))
+    return Feedback(**found[0]._mapping) if found else None
 
 
 def _check(one: Told) -> None:

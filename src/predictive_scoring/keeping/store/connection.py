@@ -28,6 +28,7 @@ from sqlalchemy import (
     CursorResult,
     Engine,
     Executable,
+    LargeBinary,
     String,
     Table,
     Text,
@@ -132,7 +133,7 @@ class Transaction:
             return list(self.connection.execute(then(insert).returning(returning), rows).scalars())
         names = list(rows[0])
         listed = (
-            func.json_to_recordset(literal(rows, postgresql.JSON))
+            func.json_to_recordset(literal(_in_json(table, rows), postgresql.JSON))
             .table_valued(*(column(name, _plain(table.c[name].type)) for name in names))
             .render_derived(with_types=True)
         )
@@ -143,7 +144,7 @@ class Transaction:
             return []
         return list(self.connection.execute(full.returning(returning)).scalars())
 
-    def among(self, of: Column[Any], values: Sequence[str]) -> ColumnElement[bool]:
+    def among(self, of: ColumnElement[Any], values: Sequence[str]) -> ColumnElement[bool]:
         """The column's value is one of these texts (one parameter, however many they are); texts that no database
         could hold are not looked for."""
         values = [value for value in values if is_storable(value)]
@@ -269,4 +270,20 @@ def unavailable(refused: DBAPIError | PoolTimeout, where: str) -> Exception:
 
 def _plain(kind: TypeEngine[Any]) -> TypeEngine[Any]:
     """The type within a JSON text: a text needs no length and no order of letters there."""
+    if isinstance(kind, tables.Packed):
+        return LargeBinary()
     return Text() if isinstance(kind, String) else kind
+
+
+def _in_json(table: Table, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The rows as JSON can hold them: PostgreSQL reads bytes out of their hexadecimal text."""
+    names = [name for name in rows[0] if isinstance(table.c[name].type, tables.Packed)]
+    if not names:
+        return rows
+    return [
+        {**row, **{name: _hexadecimal(row[name]) for name in names if row[name] is not None}} for row in rows
+    ]
+
+
+def _hexadecimal(text: str) -> str:
+    return f"\\x{tables.packed(text).hex()}"

@@ -23,14 +23,16 @@ from predictive_scoring.keeping.vectors import VectorLog
 
 @dataclass(frozen=True)
 class Erased:
-    """How many rows went, by table, and how many lines of kept vectors. All zero: nothing was there."""
+    """How many rows went, by table, how many lines of kept vectors, and how many rows of connectors' folders. All
+    zero: nothing was there."""
 
     rows: dict[str, int] = field(default_factory=dict)
     vectors: int = 0
+    landed: int = 0
 
     @property
     def total(self) -> int:
-        return sum(self.rows.values()) + self.vectors
+        return sum(self.rows.values()) + self.vectors + self.landed
 
 
 def erase_lead(

@@ -9,17 +9,23 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import Select, Table, Text, bindparam, func, select
+from sqlalchemy.dialects import postgresql
 
 from predictive_scoring.errors import UnknownLead
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.attributes import spelled
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.identity import aliases_of
+from predictive_scoring.keeping.store.messages import is_storable
 from predictive_scoring.schema import AttributeChange, Event, Lead, Touch
 from predictive_scoring.settings import Project
+
+YES, NO = frozenset({"true", "t", "yes", "y", "1", "on"}), frozenset({"false", "f", "no", "n", "0", "off"})
+"""Words that CRMs send for a flag."""
 
 
 def read_lead(tx: Transaction, lead_id: str, project: Project | None = None) -> Lead:
@@ -79,6 +85,40 @@ def read_leads(tx: Transaction, lead_ids: Sequence[str], project: Project | None
         for one, row in rows.items()
     }
     return {one: found[meant[one]] for one in asked if one in meant}
+
+
+def attributes_today(tx: Transaction, lead_ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Today's attributes of leads by their own ids, as they were told; without their events."""
+    leads = tables.leads
+    found = tx.rows(select(leads.c.lead_id, leads.c.attributes).where(tx.among(leads.c.lead_id, lead_ids)))
+    return {row.lead_id: json.loads(row.attributes) for row in found}
+
+
+def attributes_behind(tx: Transaction, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The same by any of a lead's ids, in one query; unknown ids are left out."""
+    asked = [one for one in ids if is_storable(one)]
+    found = tx.execute(
+        _attributes_behind(tx.is_sqlite), {"asked": json.dumps(asked) if tx.is_sqlite else asked}
+    ).all()
+    return {row.asked: json.loads(row.attributes) for row in found}
+
+
+@cache
+def _attributes_behind(is_sqlite: bool) -> Select[tuple[str, str]]:
+    # Made once: putting a statement together takes SQLAlchemy longer than SQLite takes to answer it, and this one is
+    # asked with every lead that is scored.
+    leads, alias = tables.leads, tables.lead_aliases
+    if is_sqlite:
+        asked = func.json_each(bindparam("asked", type_=Text)).table_valued("value")
+    else:
+        listed = func.unnest(bindparam("asked", type_=postgresql.ARRAY(Text)))
+        asked = listed.table_valued("value").render_derived()
+    own = func.coalesce(alias.c.lead_id, asked.c.value)
+    return (
+        select(asked.c.value.label("asked"), leads.c.attributes)
+        .select_from(asked.outerjoin(alias, alias.c.alias == asked.c.value))
+        .join(leads, leads.c.lead_id == own)
+    )
 
 
 def _by_lead(tx: Transaction, table: Table, ids: Sequence[str], order: Iterable[str]) -> dict[str, list[Any]]:
@@ -159,7 +199,8 @@ def typed(value: Any, kind: str) -> Any:
     if value is None:
         return None
     if kind == "flag":
-        return {"true": True, "false": False}.get(spelled(value).strip().lower())
+        word = spelled(value).strip().lower()
+        return True if word in YES else False if word in NO else None
     if kind == "number":
         if isinstance(value, bool | list | dict):
             return None

@@ -56,14 +56,10 @@ def once(
     # PostgreSQL waits here for another transaction with the same key; SQLite let us in one after the other.
     claimed = tx.execute(claim.on_conflict_do_nothing().returning(table.c.key)).all()
     if not claimed:
-        kept = tx.rows(select(table).where(*mine))[0]
-        if kept.request_hash != request_hash:
-            raise IdempotencyConflict(
-                what="this Idempotency-Key was used for another request",
-                where="Idempotency-Key",
-                remedy="Use a new key for each request, and the same one only to send the same request again.",
-            )
-        return Answer(kept.status, kept.body, replayed=True)
+        found = kept(tx, caller=caller, key=key, request_hash=request_hash, now=now)
+        if found is None:
+            raise AssertionError("a key that could not be claimed has an answer")
+        return found
     answer = work()
     tx.execute(update(table).where(*mine).values(status=answer.status, body=answer.body))
     leads = [{"lead_id": one, "caller": caller, "key": key} for one in sorted(set(answer.leads))]
@@ -71,10 +67,27 @@ def once(
     return answer
 
 
-def forget_expired(tx: Transaction, now: int) -> int:
-    """Remove answers whose time is over; how many."""
+def kept(tx: Transaction, *, caller: str, key: str, request_hash: str, now: int) -> Answer | None:
+    """The answer that is kept for this request; None: the key is new. Raises IdempotencyConflict as `once` does."""
+    table = tables.idempotency
+    mine = (table.c.caller == caller, table.c.key == key, table.c.expires > now)
+    found = tx.rows(select(table).where(*mine))
+    if not found:
+        return None
+    if found[0].request_hash != request_hash:
+        raise IdempotencyConflict(
+            what="this Idempotency-Key was used for another request",
+            where="Idempotency-Key",
+            remedy="Use a new key for each request, and the same one only to send the same request again.",
+        )
+    return Answer(found[0].status, found[0].body, replayed=True)
+
+
+def forget_expired(tx: Transaction, now: int, limit: int | None = None) -> int:
+    """Remove answers whose time is over, at most `limit`; how many."""
     table, about = tables.idempotency, tables.idempotency_leads
-    gone = [tuple(row) for row in tx.rows(select(table.c.caller, table.c.key).where(table.c.expires <= now))]
+    expired = select(table.c.caller, table.c.key).where(table.c.expires <= now).limit(limit)
+    gone = [tuple(row) for row in tx.rows(expired)]
     forget(tx, gone)
     for caller, key in gone:
         tx.execute(delete(about).where(about.c.caller == caller, about.c.key == key))

@@ -63,6 +63,11 @@ def identities(tx: Transaction, ids: Sequence[str], links: Iterable[Link]) -> Id
     aliased = aliases_of(tx, ids)
     gone = erased_of(tx, ids)
     meant = {one: aliased.get(one, one) for one in ids}
+    # An alias may move on to another lead together with the lead behind it, which the batch need not name.
+    meant |= {lead: lead for lead in aliased.values()}
+    behind: dict[str, list[str]] = {}
+    for one, lead in meant.items():
+        behind.setdefault(lead, []).append(one)
     moves: dict[str, int] = {}
     for source, target, known in links:
         if source in gone or target in gone:
@@ -74,7 +79,9 @@ def identities(tx: Transaction, ids: Sequence[str], links: Iterable[Link]) -> Id
             # The browser is another lead's already.
             continue
         moves[before] = known
-        meant = {one: after if lead == before else lead for one, lead in meant.items()}
+        moved = behind.pop(before, [])
+        meant |= dict.fromkeys(moved, after)
+        behind.setdefault(after, []).extend(moved)
     return Identities({one: None if one in gone else lead for one, lead in meant.items()}, moves)
 
 

@@ -19,6 +19,7 @@ from predictive_scoring.keeping.store.attributes import Held, read_held, told, w
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.identity import Identities, Link, add_aliases, identities, merge
 from predictive_scoring.keeping.store.messages import ANONYMOUS, Message, checked
+from predictive_scoring.keeping.store.observed import raise_observed
 from predictive_scoring.keeping.store.rescoring import mark
 from predictive_scoring.schema import AttributeChange
 
@@ -117,6 +118,7 @@ def _keep(
             changed.add(lead_id)
     touched = tuple(sorted(changed))
     mark(tx, (one for one in touched if not one.startswith(ANONYMOUS)), known)
+    raise_observed(tx, known + 1)
     return results, touched
 
 

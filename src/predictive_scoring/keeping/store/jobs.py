@@ -142,6 +142,13 @@ def advance(
     return _job(found[0]) if found else None
 
 
+def give_back(tx: Transaction, job: Job, worker: str) -> None:
+    """Anybody may go on with the job at once."""
+    jobs = tables.jobs
+    mine = and_(jobs.c.job_id == job.job_id, jobs.c.claimed_by == worker, jobs.c.state == "running")
+    tx.execute(update(jobs).where(mine).values(claimed_until=0))
+
+
 def finish(tx: Transaction, job: Job, worker: str, *, now: int, error: str | None = None) -> bool:
     """End the job, well or with the name of an error; False: it is not ours any more."""
     jobs = tables.jobs

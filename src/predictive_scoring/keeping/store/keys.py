@@ -99,6 +99,19 @@ def has_key(tx: Transaction, now: int) -> bool:
     return bool(tx.rows(select(func.count()).select_from(keys).where(*valid))[0][0])
 
 
+def was_keyed(tx: Transaction) -> bool:
+    """Whether any key was ever made, of use or not: from then on nobody is let in without one."""
+    return bool(tx.rows(select(tables.api_keys.c.key_id).limit(1)))
+
+
+def valid_key(tx: Transaction, key_id: str, now: int) -> Key | None:
+    """The key of this id while it is valid: for who proved earlier that they hold it."""
+    keys = tables.api_keys
+    found = tx.rows(select(keys).where(tx.among(keys.c.key_id, [key_id])))
+    key = _key(found[0]) if found else None
+    return key if key is not None and key.is_valid(now) else None
+
+
 def revoke_key(tx: Transaction, key_id: str, *, now: int, actor: str = "cli") -> Key:
     """The key, which is of no use any more; revoking it again changes nothing. Raises UnknownKey."""
     keys = tables.api_keys

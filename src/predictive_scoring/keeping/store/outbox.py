@@ -14,10 +14,6 @@ from sqlalchemy import Select, case, delete, func, select, update
 
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.connection import Transaction
-from predictive_scoring.timeline import HOUR
-
-DELAYS = (5, 300, 1800, 2 * HOUR, 5 * HOUR, 10 * HOUR, 14 * HOUR, 20 * HOUR, 24 * HOUR)
-"""Seconds before each further attempt, as Standard Webhooks proposes; after the last one a message is dead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +82,13 @@ def delivered(tx: Transaction, message_id: int) -> None:
 
 
 def not_delivered(
-    tx: Transaction,
-    message_id: int,
-    now: int,
-    error: str,
-    *,
-    not_before: int = 0,
-    delays: Sequence[int] = DELAYS,
-) -> bool:
-    """It did not arrive, for `error` (a name, nothing personal). Whether it will be tried again; `not_before` is the
-    instant that the receiver asked for."""
+    tx: Transaction, message_id: int, error: str, *, attempts: int, due: int, dead: bool = False
+) -> None:
+    """It did not arrive, for `error` (a name, nothing personal), in `attempts` so far: to be tried again at `due`
+    (epoch seconds), or `dead`. Nothing happens to one that is gone, because its lead was erased."""
     box = tables.outbox
-    found = tx.rows(select(box.c.attempts).where(box.c.message_id == message_id).with_for_update())
-    if not found:
-        return False
-    made = found[0].attempts + 1
-    dead = made > len(delays)
-    due = now if dead else max(now + delays[made - 1], not_before)
-    values = {"attempts": made, "due": due, "dead": dead, "last_error": error[: tables.MOST_NAME]}
+    values = {"attempts": attempts, "due": due, "dead": dead, "last_error": error[: tables.MOST_NAME]}
     tx.execute(update(box).where(box.c.message_id == message_id).values(**values))
-    return not dead
 
 
 def dead_letters(tx: Transaction, limit: int = 100) -> tuple[Waiting, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, literal, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, update
 
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.connection import Transaction
@@ -18,11 +18,12 @@ from predictive_scoring.keeping.store.connection import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A lead to score; `version` tells whether it changed meanwhile."""
+    """A lead to score, ours before `until` (epoch seconds); `version` tells whether it changed meanwhile."""
 
     lead_id: str
     version: int
     since: int
+    until: int
 
 
 def mark(tx: Transaction, lead_ids: Iterable[str], now: int) -> None:
@@ -39,6 +40,36 @@ def mark_all(tx: Transaction, now: int) -> int:
     insert = tx.insert(queue).from_select(["lead_id", "since", "version", "claimed_until"], every)
     tx.execute(insert.on_conflict_do_update(**_again()))
     return int(tx.rows(select(func.count()).select_from(leads).where(leads.c.identified))[0][0])
+
+
+def mark_outdated(tx: Transaction, *, bundle: str, before: int, now: int, limit: int) -> int:
+    """Mark up to `limit` known leads that have no score, one of another bundle, or one as of an instant before
+    `before` (epoch seconds); how many. Leads that wait already are not among them."""
+    tx.lock("history")
+    found = outdated(tx, bundle=bundle, before=before, limit=limit)
+    mark(tx, found, now)
+    return len(found)
+
+
+def outdated(tx: Transaction, *, bundle: str, before: int, limit: int) -> tuple[str, ...]:
+    """The leads that `mark_outdated` would mark, without a lock."""
+    leads, latest, queue = tables.leads, tables.latest_scores, tables.rescoring
+    is_outdated = or_(latest.c.lead_id.is_(None), latest.c.bundle != bundle, latest.c.as_of < before)
+    found = tx.rows(
+        select(leads.c.lead_id)
+        .outerjoin(latest, latest.c.lead_id == leads.c.lead_id)
+        .outerjoin(queue, queue.c.lead_id == leads.c.lead_id)
+        .where(leads.c.identified, queue.c.lead_id.is_(None), is_outdated)
+        .limit(limit)
+    )
+    return tuple(row.lead_id for row in found)
+
+
+def waiting(tx: Transaction, lead_ids: Sequence[str]) -> frozenset[str]:
+    """Those of these leads that changed, or were marked, since their last score."""
+    queue = tables.rescoring
+    found = tx.rows(select(queue.c.lead_id).where(tx.among(queue.c.lead_id, lead_ids)))
+    return frozenset(row.lead_id for row in found)
 
 
 def _again() -> dict[str, Any]:
@@ -63,7 +94,24 @@ def take(tx: Transaction, now: int, limit: int, lease: int) -> tuple[Due, ...]:
             .where(tx.among(queue.c.lead_id, [row.lead_id for row in found]))
             .values(claimed_until=now + lease)
         )
-    return tuple(Due(row.lead_id, row.version, row.since) for row in found)
+    return tuple(Due(row.lead_id, row.version, row.since, now + lease) for row in found)
+
+
+def still_ours(tx: Transaction, taken: Sequence[Due]) -> tuple[Due, ...]:
+    """Those that nobody else took meanwhile, because our time was over; nor that were merged or erased."""
+    queue = tables.rescoring
+    held = select(queue.c.lead_id, queue.c.claimed_until).where(
+        tx.among(queue.c.lead_id, [due.lead_id for due in taken])
+    )
+    until = {row.lead_id: row.claimed_until for row in tx.rows(held.with_for_update())}
+    return tuple(due for due in taken if until.get(due.lead_id) == due.until)
+
+
+def give_back(tx: Transaction, taken: Sequence[Due]) -> None:
+    """These were not scored: anybody may take them at once."""
+    ours = still_ours(tx, taken)
+    mine = tx.among(tables.rescoring.c.lead_id, [due.lead_id for due in ours])
+    tx.execute(update(tables.rescoring).where(mine).values(claimed_until=0))
 
 
 def done(tx: Transaction, taken: Sequence[Due]) -> None:

@@ -12,13 +12,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.messages import is_storable
 from predictive_scoring.schema import Score
 from predictive_scoring.timeline import parse_instant
+
+Side = Literal["ready", "nurture"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,21 @@ def _row(one: Scored, cursor: int, scored_at: int) -> dict[str, Any]:
     }
 
 
+def forget_superseded(tx: Transaction, before: int, limit: int) -> int:
+    """Remove up to `limit` scores that were made before an instant (epoch seconds) and are not their lead's latest
+    one, documents and vectors included; how many. A score on which somebody gave feedback stays."""
+    scores, latest, feedback = tables.scores, tables.latest_scores, tables.feedback
+    seen = select(feedback.c.score_cursor).where(feedback.c.score_cursor.is_not(None))
+    old = (
+        select(scores.c.cursor)
+        .outerjoin(latest, latest.c.cursor == scores.c.cursor)
+        .where(scores.c.scored_at < before, latest.c.cursor.is_(None), scores.c.cursor.not_in(seen))
+        .order_by(scores.c.cursor)
+        .limit(limit)
+    )
+    return int(tx.execute(delete(scores).where(scores.c.cursor.in_(old))).rowcount)
+
+
 def page(
     tx: Transaction, after: int = 0, limit: int = 500, *, since: int | None = None, every: bool = False
 ) -> Page:
@@ -128,12 +145,17 @@ def page(
 
 def latest_score(tx: Transaction, lead_id: str) -> KeptScore | None:
     """The lead's latest score, if it has one."""
+    return latest_scores(tx, [lead_id]).get(lead_id)
+
+
+def latest_scores(tx: Transaction, lead_ids: Sequence[str]) -> dict[str, KeptScore]:
+    """Each lead's latest score by lead id; leads without one are left out."""
     scores, latest = tables.scores, tables.latest_scores
     wanted = select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document)
     found = tx.rows(
-        wanted.join(latest, latest.c.cursor == scores.c.cursor).where(tx.among(latest.c.lead_id, [lead_id]))
+        wanted.join(latest, latest.c.cursor == scores.c.cursor).where(tx.among(latest.c.lead_id, lead_ids))
     )
-    return KeptScore(*found[0]) if found else None
+    return {row.lead_id: KeptScore(*row) for row in found}
 
 
 def score_history(tx: Transaction, lead_id: str, limit: int = 100) -> tuple[KeptScore, ...]:
@@ -146,11 +168,19 @@ def score_history(tx: Transaction, lead_id: str, limit: int = 100) -> tuple[Kept
     return tuple(KeptScore(*row) for row in rows)
 
 
+@dataclass(frozen=True, slots=True)
+class RankedScore(KeptScore):
+    """A lead's latest score and its place among all scored leads, 1 for the most promising; None without a
+    probability."""
+
+    rank: int | None
+
+
 @dataclass(frozen=True)
 class Ranking:
     """A page of a ranked list, and how many leads it has in all."""
 
-    rows: tuple[KeptScore, ...]
+    rows: tuple[RankedScore, ...]
     total: int
 
 
@@ -165,7 +195,7 @@ def ranked(
 ) -> Ranking:
     """Leads by their latest score, the most promising first; those without a number last.
 
-    `search` is a part of the id."""
+    `search` is a part of the id. The ranks are those among all leads, whatever the list leaves out."""
     scores, latest = tables.scores, tables.latest_scores
     where: list[ColumnElement[bool]] = []
     if readiness == "unscored":
@@ -180,11 +210,77 @@ def ranked(
         where.append(latest.c.lead_id.contains(search, autoescape=True))
     total = tx.rows(select(func.count()).select_from(latest).where(*where))[0][0]
     found = tx.rows(
-        select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document)
+        select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document, latest.c.probability)
         .join(latest, latest.c.cursor == scores.c.cursor)
         .where(*where)
-        .order_by(latest.c.probability.desc().nulls_last(), latest.c.lead_id)
+        .order_by(*_order())
         .limit(limit)
         .offset(offset)
     )
-    return Ranking(tuple(KeptScore(*row) for row in found), int(total))
+    numbered = {row.lead_id: row.probability for row in found if row.probability is not None}
+    ranks = _ranks(tx, numbered)
+    rows = (
+        RankedScore(row.cursor, row.lead_id, row.scored_at, row.document, ranks.get(row.lead_id))
+        for row in found
+    )
+    return Ranking(tuple(rows), int(total))
+
+
+def _order() -> tuple[ColumnElement[Any], ...]:
+    latest = tables.latest_scores
+    return latest.c.probability.desc().nulls_last(), latest.c.lead_id
+
+
+def rank_of(tx: Transaction, lead_id: str) -> int | None:
+    """The lead's place among all scored leads; None where its latest score has no probability."""
+    latest = tables.latest_scores
+    own = select(latest.c.probability).where(tx.among(latest.c.lead_id, [lead_id]))
+    mine = tx.rows(own.where(latest.c.probability.is_not(None)))
+    if not mine:
+        return None
+    above = latest.c.probability > mine[0].probability
+    before = and_(latest.c.probability == mine[0].probability, latest.c.lead_id < lead_id)
+    return 1 + int(tx.rows(select(func.count()).select_from(latest).where(or_(above, before)))[0][0])
+
+
+def _ranks(tx: Transaction, probabilities: Mapping[str, float]) -> dict[str, int]:
+    """The places of these leads, given their probabilities. Leads behind the last of them are not looked at."""
+    if not probabilities:
+        return {}
+    latest = tables.latest_scores
+    place = func.row_number().over(order_by=_order()).label("place")
+    ahead = (
+        select(latest.c.lead_id, place).where(latest.c.probability >= min(probabilities.values())).subquery()
+    )
+    found = tx.rows(select(ahead).where(tx.among(ahead.c.lead_id, list(probabilities))))
+    return {row.lead_id: int(row.place) for row in found}
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many leads have a latest score, by readiness (`ready`, `nurture`, `unscored`) and by journey stage."""
+
+    by_readiness: Mapping[str, int]
+    by_stage: Mapping[str, int]
+
+
+def counts(tx: Transaction) -> Counts:
+    """The sizes of the lists that `ranked` gives, without a search."""
+    latest = tables.latest_scores
+    by_readiness = {"ready": 0, "nurture": 0, "unscored": 0}
+    by_stage: dict[str, int] = {}
+    grouped = select(latest.c.readiness, latest.c.stage, func.count())
+    for readiness, stage, number in tx.rows(grouped.group_by(latest.c.readiness, latest.c.stage)):
+        by_readiness[readiness or "unscored"] += int(number)
+        if stage is not None:
+            by_stage[stage] = by_stage.get(stage, 0) + int(number)
+    return Counts(by_readiness, by_stage)
+
+
+def sides(tx: Transaction, lead_ids: Sequence[str]) -> dict[str, Side]:
+    """The side of the line of readiness on which each lead's latest score put it; leads without one are left out."""
+    latest = tables.latest_scores
+    wanted = select(latest.c.lead_id, latest.c.readiness).where(
+        tx.among(latest.c.lead_id, lead_ids), latest.c.readiness.is_not(None)
+    )
+    return {row.lead_id: row.readiness for row in tx.rows(wanted)}

@@ -140,8 +140,8 @@ def upgrade() -> None:
         sa.Column("readiness", sa.String(10), nullable=True),
         sa.Column("probability", sa.Float(), nullable=True),
         sa.Column("reasons", sa.Text(), nullable=False),
-        sa.Column("document", sa.Text(), nullable=False),
-        sa.Column("vector", sa.Text(), nullable=True),
+        sa.Column("document", sa.LargeBinary(), nullable=False),
+        sa.Column("vector", sa.LargeBinary(), nullable=True),
         sa.Column("bundle", sa.String(80), nullable=False),
         sa.PrimaryKeyConstraint("cursor"),
     )
@@ -158,6 +158,7 @@ def upgrade() -> None:
         sa.Column("readiness", sa.String(10), nullable=True),
         sa.Column("stage", sa.String(20), nullable=True),
         sa.Column("probability", sa.Float(), nullable=True),
+        sa.Column("bundle", sa.String(80), nullable=False),
         sa.PrimaryKeyConstraint("lead_id"),
         sa.UniqueConstraint("cursor"),
     )
