@@ -11,6 +11,8 @@ valid one. Before that, only whoever is on this machine is let in, and only whil
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -241,7 +243,13 @@ def shown_key(headers: Mapping[str, str]) -> str | None:
     kind, _, text = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return text.strip()
-    return headers.get("x-api-key")
+    other = headers.get("x-api-key")
+    if other is None and kind.lower() == "basic":
+        # Segment's libraries send their write key as the name of a user without a password.
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(text.strip(), validate=True).decode("ascii").partition(":")[0]
+        return ""
+    return other
 
 
 def address_of(scope: Scope, headers: Mapping[str, str]) -> str:

@@ -19,10 +19,17 @@ from .callers import KeyRing
 from .limits import Limits, LimitSettings
 from .metrics import Metrics
 from .openapi import openapi_document
+from .routes.score import answers
 from .state import ServingState
+from .together import Together
 from .watching import Observed, watch_store
 
 STATIC = Path(__file__).parent / "static"
+
+MOST_TOGETHER = 16
+"""Requests for scores that are answered in one go; beyond it nothing gets quicker, and the first would wait longer."""
+MOST_BYTES_TOGETHER = 500_000
+"""Bytes of their bodies; some thirty leads with a hundred events each."""
 
 
 def create_app(
@@ -35,6 +42,7 @@ def create_app(
         state.start()
         yield
         state.stopping = True
+        await anyio.to_thread.run_sync(app.state.scoring.stop)
         await anyio.to_thread.run_sync(state.stop)
 
     app = FastAPI(
@@ -55,6 +63,7 @@ def create_app(
     state.on_open = lambda store: watch_store(store.engine, app.state.metrics)
     # Scoring is CPU work in one thread: more would only take turns.
     app.state.worker = anyio.CapacityLimiter(1)
+    app.state.scoring = Together(answers, MOST_TOGETHER, MOST_BYTES_TOGETHER)
     # The store takes one writer at a time: those of this process wait here, and not within the database.
     app.state.writer = anyio.CapacityLimiter(1)
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # FastAPI's documented way

@@ -58,6 +58,7 @@ RULES: Mapping[tuple[str, str], Rule] = {
     ("POST", "/v1/score"): Rule(EVERY_KEY),
     ("GET", "/v1/model"): Rule(EVERY_KEY),
     ("POST", "/v1/events"): Rule(CRM),
+    ("POST", "/v1/batch"): Rule(CRM),
     ("GET", "/v1/leads"): Rule(EVERY_KEY),
     ("GET", "/v1/leads/{lead_id}"): Rule(EVERY_KEY),
     ("GET", "/v1/leads/{lead_id}/history"): Rule(EVERY_KEY),

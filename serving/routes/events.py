@@ -87,6 +87,14 @@ class EventsAnswer(Document):
 
 
 @router.post(
+    "/v1/batch",
+    summary="The same, where Segment's libraries send it",
+    response_model=EventsAnswer,
+    responses=problems(*WRITE_PROBLEMS),
+    openapi_extra=takes("EventsRequest", a_batch=EVENTS_EXAMPLE),
+    tags=["telling"],
+)
+@router.post(
     "/v1/events",
     summary="Tell about leads",
     response_model=EventsAnswer,

@@ -7,6 +7,7 @@ import contextlib
 import re
 import shutil
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,6 +161,19 @@ def test_a_key_may_come_in_either_header(keyed):
     basic = {"authorization": "Basic eDp5", "x-api-key": keys["crm"]}
     assert door.ask("GET", "/v1/model", headers=basic).status_code == 503
     assert door.ask("GET", f"/v1/model?key={keys['crm']}").status_code == 401
+
+
+def test_a_key_may_come_as_the_user_of_a_segment_library(keyed):
+    door, keys = keyed
+
+    def asked(text: bytes) -> int:
+        return door.ask(
+            "GET", "/v1/model", headers={"authorization": f"Basic {b64encode(text).decode()}"}
+        ).status_code
+
+    assert asked(f"{keys['crm']}:".encode()) == 503
+    assert asked(b"psk_made_up:") == asked(b"") == asked("ключ:".encode()) == 401
+    assert door.ask("GET", "/v1/model", headers={"authorization": "Basic ???"}).status_code == 401
 
 
 def test_revoking_and_expiry_take_effect_within_a_second(store, door_to):

@@ -225,3 +225,9 @@ def test_an_erased_lead_stays_erased(api, lead):
     assert counted(send(api, track(lead, 2)))["erased"] == 1
     assert api.get(f"/v1/leads/{lead}/history").status_code == 404
     assert api.delete(f"/v1/leads/{lead}").json()["vectors"] == 0
+
+
+def test_segments_libraries_send_to_their_own_address(api, lead):
+    answer = api.post("/v1/batch", json={"batch": [track(lead, "b")], "writeKey": "unused"})
+    assert counted(answer.json()) == {"accepted": 1, "duplicates": 0, "refused": 0, "erased": 0}
+    assert counted(send(api, track(lead, "b")))["duplicates"] == 1
