@@ -46,7 +46,7 @@ def random_leads(examples: int) -> list[Lead]:
             replace(
                 lead,
                 lead_id=lead.lead_id + world,
-                events=tuple(replace(event, event_id=event.event_id + world) for event in lead.events),
+                events=tuple(event._replace(event_id=event.event_id + world) for event in lead.events),
             )
             for lead in leads
         )

@@ -10,13 +10,12 @@ import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from histories import CUTOFFS, FEATURES, INSTANTS, probe, worlds
+from histories import CUTOFFS, FEATURES, INSTANTS, worlds
 from predictive_scoring.features.aggregates import AGGREGATES, Reading, Seen
-from predictive_scoring.features.counting import CountReader, is_counted
 from predictive_scoring.features.definitions import AttributeFeature
 from predictive_scoring.features.online import FeatureReader, seen_events
 from predictive_scoring.model.columns import Column, encode, encode_values
-from predictive_scoring.schema import AttributeChange, Event
+from predictive_scoring.schema import AttributeChange
 from predictive_scoring.timeline import DAY, WEEK
 
 CHANGING = (
@@ -24,7 +23,6 @@ CHANGING = (
     AttributeFeature("size", "number", "Size", "Company", history=True),
     AttributeFeature("country", "category", "Country", "Place"),
 )
-decayed = AGGREGATES["decayed"].fold
 READER = FeatureReader((*FEATURES, *CHANGING))
 MEGABYTES = 150
 HEAVY = (
@@ -63,33 +61,18 @@ def test_two_cutoffs_read_together_are_the_two_read_apart(leads, changes, earlie
             assert before == READER(changed, cutoff - earlier)
 
 
-_AGES = st.lists(st.integers(1, 900 * DAY), max_size=30).map(sorted)
-LIVES = (3600, 7 * DAY, 30 * DAY, 365 * DAY)
-FADING = CountReader(
-    probe("decayed", half_life=life, window=window) for life in LIVES for window in (None, 90 * DAY)
-)
+_AGES = st.lists(st.integers(1, 900 * DAY), min_size=1, max_size=30).map(sorted)
+_LIVES = st.sampled_from((3600, 7 * DAY, 30 * DAY, 365 * DAY))
 
 
-@given(_AGES)
-def test_fading_counts_as_arrays_are_those_one_by_one_to_the_last_bit(drawn):
+@given(st.lists(st.tuples(_AGES, _LIVES), min_size=1, max_size=6))
+def test_fading_counts_together_are_those_one_by_one_to_the_last_bit(drawn):
+    decayed = AGGREGATES["decayed"]
+    shared = [(Seen(ages), Reading(half_life=life)) for ages, life in drawn]
     # Whole half-lives are powers of two, where a last bit decides.
-    for ages in (drawn, sorted(life * n for life in LIVES for n in range(1, 45))):
-        events = [Event(str(n), "page_view", CUTOFFS[0] - age, 0) for n, age in enumerate(ages)]
-        seen = Seen(ages)
-        folded = [
-            decayed(seen.up_to(window), Reading(window, life))
-            for life in LIVES
-            for window in (None, 90 * DAY)
-        ]
-        assert FADING.read(events, CUTOFFS[:1]) == [folded]
-
-
-def test_most_features_are_counted_and_the_others_are_folded():
-    events = [one for one in FEATURES if is_counted(one)]
-    assert {one.aggregate for one in events} == {
-        "count", "ever", "days_since", "days_since_first", "gap", "share", "rate", "decayed"
-    }  # fmt: skip
-    assert not any(one.where or one.exclude or one.column for one in events)
+    shared += [(Seen([life * n for n in range(1, 45)]), Reading(half_life=life)) for _, life in drawn]
+    shared += [(seen, Reading(half_life=5 * DAY)) for seen, _ in shared]
+    assert decayed.folds(shared) == [decayed.fold(seen, reading) for seen, reading in shared]
 
 
 COLUMNS = (Column("n", "number"), Column("c", "category", ("a", "b")), Column("m", "number", (), 1))

@@ -285,7 +285,7 @@ def test_what_happens_or_is_learned_at_or_after_the_cutoff_changes_nothing(
     lean: Engine, leads: list[Lead], cutoff: int, extra: tuple[Event, ...], delays: list[tuple[bool, int]]
 ) -> None:
     unseen = tuple(
-        replace(event, occurred=cutoff + delay) if happens_later else replace(event, known=cutoff + delay)
+        event._replace(occurred=cutoff + delay) if happens_later else event._replace(known=cutoff + delay)
         for event, (happens_later, delay) in zip(extra, delays, strict=False)
     )
     more = [replace(leads[0], events=(*leads[0].events, *unseen)), *leads[1:]]

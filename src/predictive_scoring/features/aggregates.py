@@ -17,6 +17,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -108,7 +109,8 @@ class Aggregate:
     It is read either from `parts`, of which `finish` makes the value (from Ibis columns or arrays alike), or,
     where no parts can be merged, by `whole`. `reach` gives how many windows back it reads (trend reads two).
     `needs_column` says whether it reads a column, `needs_hits` whether it tells successes from the rest;
-    `kind` is the kind of its answer."""
+    `kind` is the kind of its answer. `folds` is `fold` of many at once, of lists that are not empty, where that is
+    quicker."""
 
     name: str
     kind: str
@@ -119,6 +121,7 @@ class Aggregate:
     needs_column: bool = False
     needs_hits: bool = False
     reach: int = 1
+    folds: Callable[[Sequence[tuple[Seen, Reading]]], Sequence[Value]] | None = None
 
     def expression(self, seen: SeenColumns, reading: Reading) -> Any:
         """The aggregate over the seen rows of a group, as an Ibis value."""
@@ -269,6 +272,31 @@ def _decayed_fold(seen: Seen, reading: Reading) -> Value:
     return sum([weight_units(age, life) for age in seen.ages]) / DECAY_UNIT
 
 
+def _decayed_folds(several: Sequence[tuple[Seen, Reading]]) -> list[Value]:
+    """`_decayed_fold` of each, none of them empty. The powers of all events together are one array, which for a lead
+    with a hundred events and ten half-lives is a third of the time."""
+    spans: dict[int, slice] = {}
+    ages: list[int] = []
+    for seen, _ in several:
+        # Features of one stream and several half-lives share a list.
+        if id(seen.ages) not in spans:
+            spans[id(seen.ages)] = slice(len(ages), len(ages) + len(seen.ages))
+            ages += seen.ages
+    every = np.array(ages, dtype=np.float64)
+    lives = [float(reading.half_life or DAY) for _, reading in several]
+    parts = [every[spans[id(seen.ages)]] / -life for (seen, _), life in zip(several, lives, strict=True)]
+    ends = list(accumulate(map(len, parts)))
+    units = np.exp2(np.concatenate(parts)) * DECAY_UNIT
+    whole = np.floor(units).astype(np.int64)
+    # An array's power may differ in its last bits from the one that engines and `weight_units` take. It decides only
+    # where it could carry the units over a whole number.
+    for at in np.flatnonzero(np.abs(units - np.rint(units)) < units * 1e-14).tolist():
+        number = bisect_right(ends, at)
+        whole[at] = weight_units(several[number][0].ages[at - ends[number]], lives[number])
+    answer: list[Value] = (np.add.reduceat(whole, [0, *ends[:-1]]) / DECAY_UNIT).tolist()
+    return answer
+
+
 AGGREGATES: Mapping[str, Aggregate] = {
     aggregate.name: aggregate
     for aggregate in (
@@ -332,6 +360,7 @@ AGGREGATES: Mapping[str, Aggregate] = {
             _decayed_fold,
             {"units": UNITS},
             lambda parts, _: _floats(parts["units"]) / float(DECAY_UNIT),
+            folds=_decayed_folds,
         ),
     )
 }

@@ -35,7 +35,7 @@ LONGEST_PAUSE = 30.0
 """Seconds between two tries while the store is not available, at most."""
 HEARTBEAT = "worker"
 """The fact that says when a worker was last alive (epoch seconds)."""
-EVERY_HEARTBEAT, EVERY_OUTDATED, EVERY_FORGETTING = 10.0, 30.0, 300.0
+EVERY_HEARTBEAT, EVERY_TELLING, EVERY_OUTDATED, EVERY_FORGETTING = 10.0, 10.0, 30.0, 300.0
 """Seconds."""
 
 log = logging.getLogger("predictive_scoring.worker")
@@ -89,6 +89,7 @@ class Worker:
         self._job: Job | None = None
         self._refused: PredictiveScoringError | None = None
         self._due: dict[str, float] = {}
+        self._untold = Done()
 
     def round(self) -> Done:
         """One round of small steps. Raises StoreUnavailable; the next round then goes on where this one stopped."""
@@ -103,9 +104,15 @@ class Worker:
             done.forgotten = forget_some(self.store, now, self.keep_scores)
             if done.forgotten >= AT_ONCE:
                 self._due.pop("forgetting")
-        if done:
-            log.info("worked", extra={each: value for each, value in vars(done).items() if value})
+        self._tell(done)
         return done
+
+    def _tell(self, done: Done) -> None:
+        """One line per burst of work, and every few seconds of a long one."""
+        self._untold.add(done)
+        if self._untold and (not done or self._is_due("telling", EVERY_TELLING)):
+            log.info("worked", extra={each: value for each, value in vars(self._untold).items() if value})
+            self._untold = Done()
 
     def _score(self, scorer: Scorer, now: int) -> Done:
         done = Done()
