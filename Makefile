@@ -89,6 +89,12 @@ bench-features: .venv/.dev
 bench-quality: .venv/.dev
 	@OMP_WAIT_POLICY=passive $(BIN)/python benchmarks/quality.py --write docs/benchmarks.md $(ARGS)
 
+# The service against a bare FastAPI application and MLflow's server, on this machine; keeps the table in docs/benchmarks.md.
+# ARGS="--quick" takes a few minutes, ARGS="--only one_lead" one case. make demo comes first; the machine should be idle.
+.PHONY: bench-serve
+bench-serve: .venv/.dev
+	@$(BIN)/python benchmarks/serving.py --write docs/benchmarks.md $(ARGS)
+
 # The statistical trials at full length, with fresh seeds that are printed (quick forms are in make test).
 .PHONY: trials
 trials: .venv/.dev

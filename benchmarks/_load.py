@@ -2,8 +2,9 @@
 
 Closed loop over kept-alive connections: each sends its next request when the answer to the one before is there whole.
 One thread over plain sockets, so that little of the machine goes to the measuring. The job is JSON: `port`, `path`,
-`bodies` (a file, one JSON body a line, sent in turn), `connections`, `warmup` and `seconds` (or `requests`). The answer
-is one JSON line: requests, seconds, and the latencies in milliseconds as percentiles. An answer that is not 200 ends it.
+`bodies` (a file, one JSON body a line, sent in turn; `once`: not again from the first), `connections`, `warmup` and
+`seconds` (or `requests`). The answer is one JSON line: requests, seconds, the latencies in milliseconds as percentiles,
+and the body of one answer. An answer that is not 200 ends it.
 """
 
 from __future__ import annotations

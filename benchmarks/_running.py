@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import statistics
@@ -105,16 +104,12 @@ def started(
 
 
 @contextlib.contextmanager
-def service(
-    project: Path, models: Path, database: str, log: Path, *options: str, body: int | None = None
-) -> Iterator[Running]:
+def service(project: Path, models: Path, database: str, log: Path, *options: str) -> Iterator[Running]:
     """`predictive-scoring serve` with one worker, nothing in the background, and no limit of requests per second."""
     port = free_port()
     command = [str(COMMAND), "serve", "--project", str(project), "--models", str(models), "--port", str(port)]
     command += ["--database-url", database, "--no-worker", *options]
     more = {"PREDICTIVE_SCORING_RATE": "100000:100000"}
-    if body is not None:
-        more["PREDICTIVE_SCORING_BODY"] = str(body)
     with started(command, port, "/readyz", log, more) as running:
         yield running
 
@@ -182,9 +177,3 @@ def timed(call: Callable[[], object]) -> float:
     began = time.perf_counter()
     call()
     return time.perf_counter() - began
-
-
-def copied(models: Path, into: Path) -> Path:
-    """A copy of a model folder, to be written to."""
-    shutil.copytree(models, into)
-    return into

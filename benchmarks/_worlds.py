@@ -65,6 +65,7 @@ def load(models: Path, database: str) -> None:
 
 def make(folder: Path) -> World:
     """Make it. Raises UnknownModel where `make demo` was never run."""
+    BundleStore(ROOT / "models" / "sample").champion()
     shutil.copytree(ROOT / "models" / "sample", folder / "models" / "sample")
     scorer = champion_scorer(BundleStore(folder / "models" / "sample"))
     database = f"sqlite:///{folder / 'store.db'}"
@@ -117,10 +118,9 @@ def save_mlflow_model(world: World, into: Path) -> Path:
     from mlflow.models.signature import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    inputs = [
-        ColSpec("double" if one.kind == "number" else "string", one.name, required=False)
-        for one in world.scorer.scoring.model.columns
-    ]
+    columns = world.scorer.scoring.model.columns
+    kinds = ["double" if one.kind == "number" else "string" for one in columns]
+    inputs = [ColSpec(kind, one.name, required=False) for kind, one in zip(kinds, columns, strict=True)]
     mlflow.pyfunc.save_model(
         into,
         loader_module="predictive_scoring.keeping.pyfunc",

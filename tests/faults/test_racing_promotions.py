@@ -100,7 +100,7 @@ def test_promotions_and_rollbacks_race_again_and_again(world: Registered, tmp_pa
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201 - a failure must be repeatable
     chance, outcomes = random.Random(seed), Counter()
-    for number in range(20):
+    for number in range(10):
         before = world.line
         versions = [world.add(f"{number} {racer}").version for racer in range(chance.randint(1, 3))]
         orders = versions + ["rollback"] * chance.randint(1, 2)

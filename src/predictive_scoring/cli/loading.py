@@ -1,7 +1,8 @@
 """What has to be done before a service can be asked: `python -m predictive_scoring.cli.loading`.
 
-It checks project and champion, brings the store up to date and loads the project's tables. Loading takes
-memory that the launcher, which lives as long as the service, must not keep. Each line on stdout is a JSON document:
+It checks project and champion, brings the store up to date, loads the project's tables and scores what it can of them
+within `FIRST_SCORES` seconds, so that the first page shows leads. Loading takes memory that the launcher, which lives
+as long as the service, must not keep. Each line on stdout is a JSON document:
 first `{"name": …, "keyed": …}` once the store is open, then `{"loaded": …}`; or a named error.
 """
 
@@ -15,8 +16,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from predictive_scoring.errors import PredictiveScoringError
+
+if TYPE_CHECKING:
+    from predictive_scoring.keeping.champion import BundleStore
+    from predictive_scoring.keeping.store.connection import Store
+
+
+FIRST_SCORES = 10.0
+"""Seconds for the scores of newly loaded leads before the service answers; the background worker makes the others."""
 
 
 def main() -> None:
@@ -34,7 +44,7 @@ def main() -> None:
 
 
 def prepare(project_file: Path, models: Path, database: str | None) -> None:
-    """Raises the errors of `load_project`, `open_store` and `load_tables`, and UnknownModel without a champion."""
+    """Raises the errors of `load_project`, `open_store`, `load_tables` and `load_champion`."""
     from predictive_scoring.cli.output import counted
     from predictive_scoring.data.sources import load_project
     from predictive_scoring.keeping.champion import BundleStore
@@ -60,9 +70,30 @@ def prepare(project_file: Path, models: Path, database: str | None) -> None:
                 bar(done, total)
 
             load = load_tables(store, project, now=now, progress=progress)
+        if load.read:
+            _score_first(store, BundleStore(models / name), now)
         _tell({"loaded": load.read})
     finally:
         store.close()
+
+
+def _score_first(store: Store, bundles: BundleStore, now: int) -> None:
+    from predictive_scoring.cli.output import counted
+    from predictive_scoring.keeping.store.rescoring import backlog
+    from predictive_scoring.live.champion import load_champion
+    from predictive_scoring.live.delivery import endpoints_of
+    from predictive_scoring.live.rescoring import rescore_some
+
+    waiting = store.read(lambda tx: backlog(tx, now)).waiting
+    if not waiting:
+        return
+    scorer = load_champion(bundles)
+    destinations = tuple(endpoint.name for endpoint in endpoints_of(os.environ))
+    done, end = 0, time.monotonic() + FIRST_SCORES
+    with counted("scoring them") as bar:
+        while time.monotonic() < end and (taken := rescore_some(store, scorer, now, destinations)[0]):
+            done += taken
+            bar(done, waiting)
 
 
 def _tell(document: object) -> None:
