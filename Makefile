@@ -101,11 +101,12 @@ trials: .venv/.dev
 	@code=0; $(BIN)/python -m pytest -n 2 -m trial $(ARGS) || code=$$?; \
 	if [ $$code = 5 ]; then echo "there is no full-length trial yet"; else exit $$code; fi
 
-# Kills train, promote and a Spark job at every kind of moment, and looks at what is left; the full forms too.
+# Breaks things on purpose, quick and full forms: kills, full and failing disks, stopped databases, floods (docs/faults.md).
+# A longer soak: PREDICTIVE_SCORING_SOAK=3600 make faults ARGS="-k soak"
 .PHONY: faults
 faults: .venv/.dev
 	@.ci/system-packages java
-	$(BIN)/python -m pytest -n 2 tests/faults $(ARGS)
+	$(BIN)/python -m pytest -n 2 -rP tests/faults $(ARGS)
 
 # Makes constraints.txt again from pyproject.toml, with the newest versions that its bounds allow.
 .PHONY: constraints

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,13 +122,16 @@ def save_mlflow_model(world: World, into: Path) -> Path:
     columns = world.scorer.scoring.model.columns
     kinds = ["double" if one.kind == "number" else "string" for one in columns]
     inputs = [ColSpec(kind, one.name, required=False) for kind, one in zip(kinds, columns, strict=True)]
-    mlflow.pyfunc.save_model(
-        into,
-        loader_module="predictive_scoring.keeping.pyfunc",
-        data_path=str(world.champion),
-        signature=ModelSignature(inputs=Schema(inputs)),
-        pip_requirements=["predictive-scoring"],
-    )
+    with warnings.catch_warnings():
+        # It would rather have an example as well.
+        warnings.simplefilter("ignore", UserWarning)
+        mlflow.pyfunc.save_model(
+            into,
+            loader_module="predictive_scoring.keeping.pyfunc",
+            data_path=str(world.champion),
+            signature=ModelSignature(inputs=Schema(inputs)),
+            pip_requirements=["predictive-scoring"],
+        )
     return into
 
 

@@ -1,8 +1,8 @@
 """One lead in process, from the bytes of a request to the bytes of the answer: `case ours peer ratio goal met`.
 
-    whole_ms             body of one lead with 100 events -> Lead -> Score with reasons, explanation, trend and actions -> JSON
-    read_body_ms … dump_ms   the parts of it; all in the order of a request, so that each finds the caches as the one
-                         before left them
+    whole_ms                    the body of one lead with 100 events -> Lead -> Score with all it tells -> JSON
+    read_body_ms … dump_ms      the parts of it, in the order of a request, so that each finds the caches as the one
+                                before left them
     thousand_leads_per_second   the same for 1,000 leads of 100 events in one call; the peer answers 1,000 ready rows
     memory_mb, load_seconds     a fresh process that loads the champion and scores a lead; the peer loads LightGBM and
                          its model and answers a row

@@ -7,6 +7,7 @@
     mlflow_*              the same against `mlflow models serve` of the champion's bundle, on a ready row of features;
                           it answers with the probability and the score alone
     many_leads_*          as many such leads as a body of 5 MB holds, in one request: leads per second
+    many_stored_leads_*   1,000 stored leads by id in one request
     ingest_*_per_second   POST /v1/events, 1,000 Segment events a batch, about the sample's leads, one connection; the
                           peer is our own store without the service (`benchmarks/store.py`), in batches as large
     ready_seconds         from starting `predictive-scoring serve` on a loaded store until /readyz answers 200: median
@@ -55,7 +56,16 @@ BODY_BYTES = 5_000_000
 Case = dict[str, Any]
 
 
-def report(case: str, ours: float, peer: float | None = None, goal: float | None = None, **more: Any) -> Case:
+def report(
+    case: str,
+    ours: float,
+    peer: float | None = None,
+    goal: float | None = None,
+    *,
+    least: bool = False,
+    of_ratio: bool = False,
+    **more: Any,
+) -> Case:
     """Print one case. Our figure is to be at most the goal; with `least` at least; with `of_ratio` the ratio is."""
     ratio = None if peer is None else ours / peer
     figure = ratio if of_ratio else ours
@@ -145,7 +155,7 @@ def mlflow(world: World, quick: bool) -> Iterator[Case]:
 
 
 def many_leads(world: World, quick: bool) -> Iterator[Case]:
-    """As many leads in one request as fit, at most 1,000."""
+    """1,000 stored leads by id in one request; and as many with 100 events in the body as fit."""
     rounds = 3 if quick else 7
     bodies, size = [], 0
     for number in range(1000):
@@ -156,6 +166,8 @@ def many_leads(world: World, quick: bool) -> Iterator[Case]:
             bodies.pop()
             break
     path = lines(world.folder / "many", iter([{"leads": bodies, "as_of": format_instant(world.as_of)}]))
+    ids = [{"lead_id": f"L-{number:05d}"} for number in range(1, 1001)]
+    stored = lines(world.folder / "stored", iter([{"leads": ids}]))
     with service(PROJECT, world.models, world.store_copy("three"), world.folder / "three.log") as ours:
         target = Target(ours.port, "/v1/score", path)
         load(target, requests=1)
@@ -168,6 +180,9 @@ def many_leads(world: World, quick: bool) -> Iterator[Case]:
             bytes=path.stat().st_size,
         )
         yield report("many_leads_seconds", found["p50"] / 1000, leads=len(bodies))
+        found = load(Target(ours.port, "/v1/score", stored), requests=rounds)
+        assert len(json.loads(found["answer"])["scores"]) == len(ids)
+        yield report("many_stored_leads_per_second", 1000 * len(ids) / found["p50"], leads=len(ids))
 
 
 def segment_batches(world: World, batches: int) -> Iterator[dict[str, Any]]:
@@ -292,10 +307,16 @@ def table(found: list[Case]) -> str:
     def shown(value: float | None) -> str:
         return "" if value is None else f"{value:g}"
 
+    def wanted(one: Case) -> str:
+        if one["goal"] is None:
+            return ""
+        sign = "≥" if one["wanted"].startswith("least") else "≤"
+        return f"{'ratio ' if one['wanted'].endswith('ratio') else ''}{sign} {one['goal']:g}"
+
+    met = {None: "", True: "yes", False: "**no**"}
     rows = [
-        f"| `{one['case']}` | {shown(one['ours'])} | {shown(one['peer'])} | {shown(one['ratio'])} | "
-        f"{'' if one['goal'] is None else one['wanted'].replace('least', '≥').replace('most', '≤') + ' ' + shown(one['goal'])} | "
-        f"{'' if one['met'] is None else 'yes' if one['met'] else '**no**'} |"
+        f"| `{one['case']}` | {shown(one['ours'])} | {shown(one['peer'])} | {shown(one['ratio'])} | {wanted(one)} | "
+        f"{met[one['met']]} |"
         for one in found
     ]
     return "\n".join(["| case | ours | peer | ratio | goal | met |", "|---|---|---|---|---|---|", *rows])

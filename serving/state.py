@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 PROJECT_VARIABLE = "PREDICTIVE_SCORING_PROJECT"
 MODELS_VARIABLE = "PREDICTIVE_SCORING_MODELS"
 KEEP_VARIABLE = "PREDICTIVE_SCORING_KEEP_VECTORS"
-LOOK_SECONDS = 0.2
+LOOK_SECONDS = 0.1
 """Between two looks at the champion's pointer; a promoted model serves within a second."""
 RETRY_SECONDS = 1.0
 """Between two attempts to open a store that cannot be reached."""

@@ -110,7 +110,7 @@ class Crowd:
                 self.answers.append(step(caller, number))
                 number += 1
                 self.stop.wait(pause)
-        except BaseException as failed:
+        except BaseException as failed:  # noqa: BLE001 raised again where the block ends
             self.failures.append(failed)
         finally:
             caller.close()
@@ -129,7 +129,8 @@ def crowd(port: int, keys: Sequence[str], step: Step, pause: float = 0.0) -> Ite
     """One client per key asks while the block runs, with `pause` seconds between two requests."""
     clients = Crowd()
     threads = [
-        threading.Thread(target=clients.run, args=(Caller(port, key), step, pause), daemon=True) for key in keys
+        threading.Thread(target=clients.run, args=(Caller(port, key), step, pause), daemon=True)
+        for key in keys
     ]
     for thread in threads:
         thread.start()

@@ -35,7 +35,9 @@ int fdatasync(int fd) { return fails() ? -1 : ((int (*)(int))dlsym(RTLD_NEXT, "f
 def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
     """A disk of so many megabytes, mounted at `folder`. Only root may mount; elsewhere the test skips and says so."""
     if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk; the store's own quick form limits the size of a file instead")
+        pytest.skip(
+            "only root may mount a small disk; the store's own quick form limits the size of a file instead"
+        )
     folder.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", folder], capture_output=True

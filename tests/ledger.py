@@ -60,7 +60,7 @@ class Ledger:
         def guarded() -> None:
             try:
                 work()
-            except BaseException as failed:
+            except BaseException as failed:  # noqa: BLE001 raised again where the block ends
                 self._failures.append(failed)
 
         thread = threading.Thread(target=guarded, daemon=True)
@@ -128,8 +128,8 @@ class Ledger:
             self._read.wait(0.2)
 
     def judge(self, store: Store) -> str:
-        """Every event that was answered is there exactly once, for its lead, and nothing else is; every changed lead has
-        a score made when its last event was known; the reader of the feed was given every score, once and in order.
+        """Every event that was answered is there exactly once, for its lead, and nothing else is; every changed lead
+        has a score made when its last event was known; the reader of the feed was given every score, once and in order.
 
         To be called when no lead waits for its score. What was found, in words."""
         self._read.set()
@@ -156,6 +156,6 @@ class Ledger:
         assert self.scores == made, "the feed tells every score once"
         lost = sum(answer.status == 0 for answer in self.retried)
         return (
-            f"{len(kept)} events of {len({row.lead_id for row in kept})} leads kept once, {len(made)} scores told once; "
-            f"{lost} answers were lost on the way, {len(self.retried) - lost} refused"
+            f"{len(kept)} events of {len({row.lead_id for row in kept})} leads kept once, "
+            f"{len(made)} scores told once; {lost} answers were lost on the way, {len(self.retried) - lost} refused"
         )

@@ -41,7 +41,10 @@ class Telling:
 
     def item(self, prefix: str, until: int) -> dict[str, Any]:
         """As Segment's libraries send it, under ids that begin with `prefix`."""
-        item: dict[str, Any] = {"messageId": f"{prefix}{self.number}", "timestamp": format_instant(until + self.at)}
+        item: dict[str, Any] = {
+            "messageId": f"{prefix}{self.number}",
+            "timestamp": format_instant(until + self.at),
+        }
         if self.kind == "traits":
             traits = {"title": TITLES[self.value % len(TITLES)], "company_size": self.value}
             return {**item, "type": "identify", "userId": prefix + self.lead, "traits": traits}
@@ -72,7 +75,9 @@ def deliveries(draw: st.DrawFn) -> list[list[int]]:
     again = draw(st.lists(st.integers(0, 17), max_size=12))
     mixed = draw(st.permutations([*places, *again]))
     cuts = sorted(draw(st.lists(st.integers(1, len(mixed)), max_size=6)))
-    return [list(mixed[start:end]) for start, end in itertools.pairwise([0, *cuts, len(mixed)]) if end > start]
+    return [
+        list(mixed[start:end]) for start, end in itertools.pairwise([0, *cuts, len(mixed)]) if end > start
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -118,9 +123,8 @@ def _told(door: Door, all_items: Sequence[Telling], batches: Sequence[Sequence[i
 def _steps(changes: Sequence[AttributeChange]) -> list[tuple[str, int, str]]:
     """When each attribute took another value. One that is told again later is kept or not, and says nothing new."""
     ordered = sorted((change.attribute, change.occurred, change.value) for change in changes)
-    return [
-        step for before, step in itertools.pairwise([("", 0, ""), *ordered]) if (before[0], before[2]) != (step[0], step[2])
-    ]
+    pairs = itertools.pairwise([("", 0, ""), *ordered])
+    return [step for before, step in pairs if (before[0], before[2]) != (step[0], step[2])]
 
 
 def _history(store: Store, prefix: str, project: Any) -> dict[str, Any]:

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
 STOPS = 3
 EVENT = {"type": "track", "userId": "L-1", "event": "pricing_view", "timestamp": "2026-06-01T08:00:00Z"}
 WRITES: dict[str, tuple[str, str, Any]] = {
-    "events": ("POST", "/v1/events", {"batch": [{**EVENT, "messageId": f"e{number}"} for number in range(20)]}),
+    "events": (
+        "POST",
+        "/v1/events",
+        {"batch": [{**EVENT, "messageId": f"e{number}"} for number in range(20)]},
+    ),
     "touch": ("POST", "/v1/leads/L-1/touches", {"touch_id": "t", "action_id": "a", "channel": "email"}),
     "feedback": ("POST", "/v1/leads/L-1/feedback", {"verdict": "good", "feedback_id": "f"}),
     "consent": ("POST", "/v1/leads/L-1/consents", {"channel": "email", "granted": True}),

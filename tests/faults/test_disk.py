@@ -96,7 +96,7 @@ def test_a_full_disk_refuses_bundles_and_promotions_by_name_and_the_champion_sta
     # Room for the pointer, and none for MLflow's journal.
     (disk / "ballast").unlink()
     ballast = fill_up(disk, leave=8192)
-    with pytest.raises(EnvironmentMissing, match="MLflow cannot keep it: .*full"):
+    with pytest.raises(EnvironmentMissing, match=r"MLflow cannot keep it: .*full"):
         world.promote(version)
     assert world.line == ["1"]
     assert world.alias == "1"
@@ -150,12 +150,28 @@ def test_a_disk_that_fails_to_sync_refuses_by_name_and_nothing_of_it_is_kept(tmp
         text=True,
         timeout=120,
     )
-    refused = ["StoreUnavailable the disk cannot be read or written", "UnreadableFile cannot write the file: Input/output error"]
+    refused = [
+        "StoreUnavailable the disk cannot be read or written",
+        "UnreadableFile cannot write the file: Input/output error",
+    ]
     assert told.stdout.splitlines() == ["kept", "kept", *refused, *refused, "kept", "kept"], told.stderr
     store = open_store(url)
     assert _kept(store) == {"e1", "e4"}
     store.close()
     assert [path.name for path in folder.iterdir()] == ["champion.json"]
+
+
+def _goes_on(ledger: Ledger) -> None:
+    """Events are kept."""
+    before = len(ledger.events)
+    assert until(lambda: len(ledger.events) > before + 200)
+
+
+def _refuses(ledger: Ledger) -> None:
+    """Events are refused, for a while."""
+    before = len(ledger.retried)
+    assert until(lambda: len(ledger.retried) > before + 10, 60)
+    time.sleep(1)
 
 
 @pytest.mark.trial
@@ -174,19 +190,15 @@ def test_a_service_on_a_disk_that_fills_and_fails_loses_nothing_and_recovers_by_
             running.settle()
             ledger = Ledger("disk", lambda: Caller(service.port, running.keys[0]))
             with ledger.written(clients=3):
-                for number in range(3):
-                    assert until(lambda before=len(ledger.events): len(ledger.events) > before + 200)
-                    refused = len(ledger.retried)
+                for _ in range(3):
+                    _goes_on(ledger)
                     ballast = fill_up(disk, leave=100_000)
-                    assert until(lambda refused=refused: len(ledger.retried) > refused, 60), f"full, {number}"
+                    _refuses(ledger)
                     assert running.service.is_ready()
-                    time.sleep(1)
                     ballast.unlink()
-                    assert until(lambda before=len(ledger.events): len(ledger.events) > before + 200)
-                    refused = len(ledger.retried)
+                    _goes_on(ledger)
                     sign.touch()
-                    assert until(lambda refused=refused: len(ledger.retried) > refused, 60), f"failing, {number}"
-                    time.sleep(1)
+                    _refuses(ledger)
                     sign.unlink()
             running.settle()
             print(ledger.judge(store))  # noqa: T201 - the finding

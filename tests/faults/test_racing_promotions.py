@@ -1,4 +1,6 @@
-"""Promotions and rollbacks of several processes at once: one line of champions, and a named end for each."""
+"""Promotions and rollbacks of several processes at once: one line of champions, and a named end for each.
+
+Two promotions alone race in tests/unit/keeping/test_champion.py."""
 
 from __future__ import annotations
 
@@ -80,18 +82,6 @@ def _is_whole(world: Registered) -> None:
     assert load_champion(world.store).reference.version == champion.version == world.alias
     assert not world.store.pending()
     assert [path.name for path in world.store.folder.glob(".*") if path.name != ".lock"] == []
-
-
-def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(world: Registered, tmp_path: Path) -> None:
-    versions = [world.add(f"racer {number}").version for number in range(2)]
-    ends = _race(world, tmp_path / "race", versions)
-    (won,) = [end for end in ends if "version" in end]
-    (lost,) = [end for end in ends if "version" not in end]
-    assert lost["error"] == "GateRefused", lost
-    # Judged against the champion before the winner: it says so.
-    assert f"version {won['asked']} is champion now" in lost["what"]
-    assert world.line == ["1", won["asked"]]
-    _is_whole(world)
 
 
 @pytest.mark.trial

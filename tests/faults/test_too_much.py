@@ -21,6 +21,8 @@ from services import score_body
 
 RATE = 200
 """Requests per second that the service takes of one key in the long run."""
+CHEAP = "/v1/nothing"
+"""An address whose answer, a 404, costs least: so the requests come much faster than they are taken."""
 MEGABYTE = 1e6
 
 
@@ -35,7 +37,7 @@ def _memory(running: Running) -> float:
 def _flood(port: int, key: str, requests: int) -> tuple[Counter[int], int]:
     """Many requests on one connection, none of which waits for an answer: how they were answered, and how many
     answers say when to come again."""
-    one = f"GET /v1/model HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n\r\n".encode()
+    one = f"GET {CHEAP} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {key}\r\n\r\n".encode()
     last = one.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         sender = threading.Thread(target=connection.sendall, args=(one * (requests - 1) + last,))
@@ -57,7 +59,9 @@ def _burst(running: Running, requests: int, connections: int) -> tuple[Counter[i
     def work() -> None:
         found.append(_flood(running.service.port, running.keys[0], requests // connections))
 
-    with crowd(running.service.port, running.keys[1:2], lambda caller, _: caller.ask("GET", "/v1/model"), 0.05) as calm:
+    with crowd(
+        running.service.port, running.keys[1:2], lambda caller, _: caller.ask("GET", "/v1/model"), 0.05
+    ) as calm:
         calm.wait_for(1)
         threads = [threading.Thread(target=work) for _ in range(connections)]
         for thread in threads:
@@ -69,7 +73,7 @@ def _burst(running: Running, requests: int, connections: int) -> tuple[Counter[i
     assert {answer.status for answer in calm.answers} == {200}, "who asks calmly is not made to wait"
     statuses = sum((statuses for statuses, _ in found), Counter())
     assert statuses.total() == requests, "every request is answered"
-    assert statuses.keys() <= {200, 429}
+    assert statuses.keys() <= {404, 429}
     assert sum(waits for _, waits in found) == statuses[429]
     return statuses, took, _memory(running) - before
 
@@ -78,7 +82,7 @@ def test_a_burst_is_answered_with_when_to_come_again_and_nobody_else_notices(run
     statuses, took, grown = _burst(running, 1600, 4)
     assert statuses[429] > 0
     # What is there at once, and what comes in meanwhile.
-    assert statuses[200] <= 2 * RATE + RATE * (took + 1)
+    assert statuses[404] <= 2 * RATE + RATE * (took + 1)
     assert grown < 40 * MEGABYTE
 
 
@@ -89,10 +93,10 @@ def test_ten_times_as_much_for_a_while(running: Running) -> None:
     for _ in range(5):
         statuses, took, _ = _burst(running, 10 * 2 * RATE, 8)
         answered += statuses
-        assert statuses[200] <= 2 * RATE + RATE * (took + 1)
+        assert statuses[404] <= 2 * RATE + RATE * (took + 1)
     grown = (_memory(running) - before) / MEGABYTE
     print(f"{answered.total()} requests, {answered[429]} told to wait; memory grew by {grown:.0f} MB")  # noqa: T201
-    assert answered[429] > answered[200]
+    assert answered[429] > answered[404]
     assert grown < 40
 
 
@@ -242,6 +246,8 @@ def test_soak(running: Running) -> None:
     seconds = float(os.environ.get("PREDICTIVE_SCORING_SOAK") or 120)
     answers, looks = _soak(running, seconds, 8)
     memory = [_level([look], "process_resident_bytes") / MEGABYTE for look in looks]
-    print(f"{answers.total()} answers in {seconds:.0f} s, {dict(answers)}; {memory[9]:.0f} MB, then {memory[-1]:.0f} MB")  # noqa: T201
+    print(  # noqa: T201 - the finding
+        f"{answers.total()} answers in {seconds:.0f} s, {dict(answers)}; {memory[9]:.0f} MB, then {memory[-1]:.0f} MB"
+    )
     assert answers.keys() <= {200, 404, 405, 429}, answers
     _is_flat(looks, 20 * MEGABYTE)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from scipy.special import expit
 
 from predictive_scoring.keeping.bundle import ScoringModel, read_bundle
+from predictive_scoring.model.logistic import expit
 
 
 class BundlePredictor:

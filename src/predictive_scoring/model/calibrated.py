@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from predictive_scoring.model.calibration import LOGIT_LIMIT, PlattCalibration
-from predictive_scoring.model.columns import Column
+from predictive_scoring.model.columns import Column, encode
 from predictive_scoring.model.logistic import expit
 from predictive_scoring.model.propensity import PropensityModel
 
@@ -94,7 +94,11 @@ class CalibratedModel:
 
     def logit(self, frame: pd.DataFrame) -> Floats:
         """Return calibrated log-odds (n,); equals the fourth part of :meth:`contributions` to 1e-9, and is faster."""
-        return self.calibration.logit(self.propensity.margin(frame))
+        return self.encoded_logit(encode(frame, self.columns))
+
+    def encoded_logit(self, encoded: Floats) -> Floats:
+        """Return the same of encoded rows (n, k)."""
+        return self.calibration.logit(self.propensity.encoded_margin(encoded))
 
     def probability(self, frame: pd.DataFrame) -> Floats:
         """Return P(convert within the horizon) (n,)."""

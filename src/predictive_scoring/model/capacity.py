@@ -23,11 +23,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 from scipy.special import logit as log_odds
 from scipy.stats import binom, norm, poisson
 
 from predictive_scoring.model.grading import Grading
+from predictive_scoring.model.logistic import expit
 
 Floats = npt.NDArray[np.float64]
 

@@ -66,9 +66,14 @@ class Trees:
 
     @classmethod
     def read(cls, text: str, columns: Sequence[Column]) -> Self:
-        """The trees of a LightGBM model text over the columns. Raises ValueError for a text that holds something else
-        than plain binary trees (linear leaves, zeros as missing values)."""
-        trees = [_Tree.of(_fields(block)) for block in text.split("\nTree=")[1:]]
+        """The trees of a LightGBM model text over the columns. Raises ValueError for a text that is damaged, or holds
+        something else than plain binary trees (linear leaves, zeros as missing values)."""
+        try:
+            trees = [_Tree.of(_fields(block)) for block in text.split("\nTree=")[1:]]
+        except (KeyError, IndexError) as refused:
+            raise ValueError(f"the text of the trees is not whole: {refused}") from refused
+        if any(tree.feature.max(initial=-1) >= len(columns) for tree in trees):
+            raise ValueError("the trees read columns that the model does not have")
         kinds = _joined([tree.categorical for tree in trees], np.bool_)
         nodes, leaves = len(kinds), sum(len(tree.values) for tree in trees)
         # Node by its place in the text -> number; a stable order keeps numeric nodes as they come.
@@ -186,8 +191,8 @@ class _Tree:
     def of(cls, fields: Mapping[str, str]) -> Self:
         if fields.get("is_linear", "0") != "0":
             raise ValueError("a tree with linear leaves has no contributions per leaf")
-        values = _floats(fields["leaf_value"])
-        if len(values) == 1:
+        values, leaves = _floats(fields["leaf_value"]), int(fields["num_leaves"])
+        if leaves == len(values) == 1:
             none = np.zeros(0)
             never, nowhere = none.astype(np.bool_), np.zeros((0, 2), dtype=np.intp)
             return cls(none.astype(np.intp), none, never, never, {}, nowhere, values, np.ones(1))
@@ -200,6 +205,8 @@ class _Tree:
         if categorical.any():
             bounds = _floats(fields["cat_boundaries"]).astype(np.int64)
             words = [int(word) for word in fields["cat_threshold"].split()]
+            if bounds[-1] != len(words):
+                raise ValueError("the text of the trees is not whole")
             for node in np.flatnonzero(categorical).tolist():
                 chosen = int(threshold[node])
                 first, last = bounds[chosen : chosen + 2]
@@ -214,7 +221,7 @@ class _Tree:
             (kinds & _MISSING) == _NO_MISSING, threshold >= 0.0, (kinds & _DEFAULT_LEFT) > 0
         )
         children = [_floats(fields[side]).astype(np.intp) for side in ("right_child", "left_child")]
-        return cls(
+        tree = cls(
             feature=_floats(fields["split_feature"]).astype(np.intp),
             threshold=threshold,
             missing_left=missing_left,
@@ -224,6 +231,16 @@ class _Tree:
             values=values,
             cover=np.concatenate([_floats(fields["internal_count"]), _floats(fields["leaf_count"])[::-1]]),
         )
+        lengths = {len(tree.feature), len(threshold), len(kinds), len(tree.below)}
+        # Every node but the first, and every leaf, is below one node: no way leads out or in a circle.
+        followers = [*range(-leaves, 0), *range(1, leaves - 1)]
+        if (
+            (lengths, len(values), len(tree.cover)) != ({leaves - 1}, leaves, 2 * leaves - 1)
+            or sorted(tree.below.ravel().tolist()) != followers
+            or not (tree.cover > 0.0).all()
+        ):
+            raise ValueError("the text of the trees is not whole")
+        return tree
 
     def paths(self) -> list[tuple[int, list[tuple[int, int]]]]:
         """Of each leaf its number and the way to it: (node, 1 for left or 0 for right) from the root."""

@@ -167,7 +167,15 @@ def test_files_that_were_never_in_the_manifest_are_not_read(bundle, damaged):
         (lambda m: {**m, "files": ["model.txt"]}, CorruptBundle, "manifest"),
         (lambda m: None, CorruptBundle, "manifest"),
     ],
-    ids=["another format", "wrong hash", "a file left out", "another verdict", "a list", "files as a list", "null"],
+    ids=[
+        "another format",
+        "wrong hash",
+        "a file left out",
+        "another verdict",
+        "a list",
+        "files as a list",
+        "null",
+    ],
 )
 def test_a_manifest_that_was_tampered_with_is_refused(bundle, damaged, change, error, says):
     (damaged / MANIFEST).write_text(json.dumps(change(dict(bundle.manifest))), "utf-8")
@@ -276,6 +284,7 @@ WRITER = textwrap.dedent(
     """
     import os, resource, signal, sys
     from pathlib import Path
+    from predictive_scoring.errors import PredictiveScoringError
     from predictive_scoring.keeping.bundle import write_bundle
 
     into, fault = Path(sys.argv[1]), sys.argv[2]
@@ -293,8 +302,8 @@ WRITER = textwrap.dedent(
         os.fsync = fsync
     try:
         print(write_bundle(into, files, {}).path.name)
-    except OSError as refused:
-        print(type(refused).__name__, refused.errno)
+    except PredictiveScoringError as refused:
+        print(refused.name, refused.what)
         raise SystemExit(1)
     """
 )
@@ -311,7 +320,7 @@ def test_a_write_that_the_disk_refuses_leaves_nothing_behind(tmp_path):
     # The system itself refuses the last file: its size is above the process's limit.
     answer = written(tmp_path, "full")
     assert answer.returncode == 1, answer.stderr
-    assert answer.stdout.startswith("OSError 27")
+    assert answer.stdout.startswith("UnreadableFile cannot write the bundle: File too large")
     assert list(tmp_path.iterdir()) == []
 
 

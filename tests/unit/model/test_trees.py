@@ -147,3 +147,41 @@ def test_trees_of_another_kind_are_refused(written, instead, what):
     text = fitted(BoosterSettings(4, 0.1), 2)
     with pytest.raises(ValueError, match=what):
         Trees.read(text.replace(written, instead), COLUMNS)
+
+
+NEEDED = (
+    "leaf_value=",
+    "decision_type=",
+    "threshold=",
+    "cat_threshold=",
+    "split_feature=",
+    "left_child=",
+    "leaf_count=",
+)
+
+
+@pytest.mark.parametrize("field", NEEDED)
+def test_a_damaged_text_is_refused_by_name_instead_of_ending_the_process(field):
+    text = fitted(BoosterSettings(4, 0.1), 2)
+    at = text.index(field, text.index("Tree=1"))
+    end = text.index("\n", at)
+    for damaged in (
+        text[:at],
+        text[:at] + field + text[text.rindex(" ", at, end) : end],
+        text[:at] + text[end + 1 :],
+    ):
+        with pytest.raises(ValueError, match="not whole"):
+            Trees.read(damaged, COLUMNS)
+
+
+def test_children_that_lead_in_a_circle_are_refused():
+    text = fitted(BoosterSettings(4, 0.1), 2)
+    at = text.index("left_child=")
+    circle = text[:at] + "left_child=0 0 0" + text[text.index("\n", at) :]
+    with pytest.raises(ValueError, match="not whole"):
+        Trees.read(circle, COLUMNS)
+
+
+def test_trees_over_other_columns_are_refused():
+    with pytest.raises(ValueError, match="columns"):
+        Trees.read(fitted(BoosterSettings(), 5), COLUMNS[:2])
