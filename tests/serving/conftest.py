@@ -21,6 +21,10 @@ from predictive_scoring.keeping.store.connection import Store
 from stored_project import copied_store
 
 
+# Tests ask quicker than a key may; those about rates say theirs.
+UNLIMITED = AdmissionSettings(rate=1e6, burst=10**6)
+
+
 class Client:
     """Requests to an application in process, its lifespan running, from ordinary tests."""
 
@@ -74,7 +78,7 @@ def state(small_champion, stored_champion, tmp_path_factory) -> ServingState:
 
 @pytest.fixture(scope="session")
 def client(state: ServingState) -> Iterator[Client]:
-    with in_process(state) as client:
+    with in_process(state, UNLIMITED) as client:
         until = time.monotonic() + 120
         while state.serving is None:
             assert state.failure is None, state.failure
@@ -97,7 +101,7 @@ def writing(small_champion, stored_champion, tmp_path_factory) -> Iterator[tuple
     state = ServingState(
         small_champion.file, small_champion.models, database=copied_store(stored_champion, folder)
     )
-    with in_process(state) as client:
+    with in_process(state, UNLIMITED) as client:
         until = time.monotonic() + 120
         while state.serving is None:
             assert state.failure is None, state.failure

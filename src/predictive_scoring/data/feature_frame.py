@@ -207,9 +207,9 @@ def _read_attributes(
     for feature in features:
         if not feature.history and feature.raw not in stored:
             raise MissingColumn(
-                what=f"the column {feature.raw!r} is read by the feature {feature.name}, and is not among the tables' own",
+                what=f"the feature {feature.name} reads the column {feature.raw!r}, which the tables do not hold",
                 where="leads",
-                remedy="Declare the attribute in the project file as it was when the model was trained, or train again.",
+                remedy="Declare the attribute as it was when the model was trained, or train again.",
             )
     raw = {feature.raw: stored[feature.raw] for feature in features if not feature.history}
     latest = latest_changes(features)
