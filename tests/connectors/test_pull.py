@@ -94,7 +94,9 @@ def test_calls_and_meetings_become_events_of_who_took_part(hubspot, clock, tmp_p
     def took_part(lead):
         tables = open_tables(load_project(tmp_path / "scoring.yaml"))
         kinds = ("call", "meeting")
-        return sorted((one.event_type, one.occurred) for one in tables.lead(lead).events if one.event_type in kinds)
+        return sorted(
+            (one.event_type, one.occurred) for one in tables.lead(lead).events if one.event_type in kinds
+        )
 
     assert took_part("4") == [("call", NOW - 9 * DAY), ("meeting", start)]
     assert took_part("5") == took_part("6") == [("call", NOW - 9 * DAY)]

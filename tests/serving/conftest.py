@@ -20,7 +20,6 @@ from api_answers import Checked
 from predictive_scoring.keeping.store.connection import Store
 from stored_project import copied_store
 
-
 # Tests ask quicker than a key may; those about rates say theirs.
 UNLIMITED = AdmissionSettings(rate=1e6, burst=10**6)
 
