@@ -58,19 +58,24 @@ class ReadLeads:
         )
 
 
-def read_frame(body: bytes) -> Frame:
-    """The frame of a score request. Raises Refused."""
+def json_of(body: bytes) -> Any:
+    """The body parsed. Raises Refused."""
     try:
         # Refuses NaN and Infinity, a nesting deeper than 200 and numbers longer than 4,300 digits by itself.
-        document = from_json(body, allow_inf_nan=False)
+        return from_json(body, allow_inf_nan=False)
     except ValueError as refused:
         place = str(refused).rpartition(" at ")[2]
         raise Refused(
             "InvalidJson",
             "The body cannot be read as JSON.",
             where=place if place.startswith("line ") else "body",
-            remedy='Send one JSON object, e.g. {"leads": [...]}; use null for a missing number.',
+            remedy="Send one JSON document as described at /docs; use null for a missing number.",
         ) from refused
+
+
+def read_frame(body: bytes) -> Frame:
+    """The frame of a score request. Raises Refused."""
+    document = json_of(body)
     if not isinstance(document, dict):
         raise _form("The body is not a JSON object.", "body")
     unknown = [key for key in document if key not in ("leads", "as_of", "explanation")]

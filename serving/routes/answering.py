@@ -13,7 +13,6 @@ import anyio
 from fastapi import Header, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
 
 from predictive_scoring.errors import InputError, NaiveTimestamp
 from predictive_scoring.timeline import parse_instant
@@ -21,6 +20,7 @@ from predictive_scoring.timeline import parse_instant
 from .. import tracing
 from ..callers import caller_of
 from ..problems import MEDIA_TYPE, Problem, Refused, complaints
+from ..reading import json_of
 from ..state import ServingState
 
 if TYPE_CHECKING:
@@ -95,20 +95,6 @@ async def in_writer(request: Request, work: Callable[[], T]) -> T:
 def clock() -> int:
     """Now, in epoch seconds. Read at this door and nowhere below it."""
     return int(time.time())
-
-
-def json_of(body: bytes) -> Any:
-    """The body parsed, NaN and endless numbers refused. Raises Refused."""
-    try:
-        return from_json(body, allow_inf_nan=False)
-    except ValueError as refused:
-        place = str(refused).rpartition(" at ")[2]
-        raise Refused(
-            "InvalidJson",
-            "The body cannot be read as JSON.",
-            where=place if place.startswith("line ") else "body",
-            remedy="Send one JSON document; use null for a missing number.",
-        ) from refused
 
 
 def read_body(body: bytes, model: type[B]) -> B:

@@ -11,12 +11,12 @@ from pydantic import Field
 from predictive_scoring.schema import Document
 
 from ..metrics import Metrics
+from ..reading import json_of
 from .answering import (
     WRITE_PROBLEMS,
     IdempotencyKey,
     clock,
     in_thread,
-    json_of,
     problems,
     state_of,
     takes,

@@ -16,7 +16,8 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from ..problems import Refused
-from .answering import WRITE_PROBLEMS, clock, in_writer, json_of, problems, state_of, takes
+from ..reading import json_of
+from .answering import WRITE_PROBLEMS, clock, in_writer, problems, state_of, takes
 from .events import EVENTS_EXAMPLE, EventsAnswer, answer_of
 
 if TYPE_CHECKING:

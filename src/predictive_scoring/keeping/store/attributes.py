@@ -9,6 +9,7 @@ confirmed, counts until the next change or until that confirmation.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,6 +79,18 @@ def written(held: Mapping[str, Held]) -> tuple[str, str]:
         json.dumps(values, ensure_ascii=False, separators=(",", ":")),
         json.dumps(times, separators=(",", ":")),
     )
+
+
+def change_row(lead_id: str, change: AttributeChange) -> dict[str, Any]:
+    """A change as a row of `attribute_changes`."""
+    return {
+        "lead_id": lead_id,
+        "attribute": change.attribute,
+        "occurred": change.occurred,
+        "value_hash": hashlib.sha256(change.value.encode()).hexdigest()[:32],
+        "value": change.value,
+        "known": change.known,
+    }
 
 
 def merged(into: Mapping[str, Held], other: Mapping[str, Held]) -> dict[str, Held]:

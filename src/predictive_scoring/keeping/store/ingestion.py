@@ -6,7 +6,6 @@ message's id, and traits that are known already change nothing.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from sqlalchemy import select, update
 
 from predictive_scoring.errors import InputError
 from predictive_scoring.keeping.store import tables
-from predictive_scoring.keeping.store.attributes import Held, read_held, told, written
+from predictive_scoring.keeping.store.attributes import Held, change_row, read_held, told, written
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.identity import Identities, Link, add_aliases, identities, merge
 from predictive_scoring.keeping.store.messages import ANONYMOUS, Message, checked
@@ -217,17 +216,7 @@ def _move(tx: Transaction, who: Identities, rows: Mapping[str, _Row]) -> set[str
 
 
 def _write_changes(tx: Transaction, changes: Iterable[tuple[str, AttributeChange]]) -> None:
-    rows = [
-        {
-            "lead_id": lead_id,
-            "attribute": change.attribute,
-            "occurred": change.occurred,
-            "value_hash": hashlib.sha256(change.value.encode()).hexdigest()[:32],
-            "value": change.value,
-            "known": change.known,
-        }
-        for lead_id, change in changes
-    ]
+    rows = [change_row(lead_id, change) for lead_id, change in changes]
     tx.insert_rows(tables.attribute_changes, rows, lambda insert: insert.on_conflict_do_nothing())
 
 

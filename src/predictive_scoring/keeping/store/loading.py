@@ -6,7 +6,6 @@ a lead that became another one here is added to that one.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 from sqlalchemy import Table, select
 
 from predictive_scoring.keeping.store import tables
-from predictive_scoring.keeping.store.attributes import Held, read_held, told, written
+from predictive_scoring.keeping.store.attributes import Held, change_row, read_held, told, written
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.identity import identities
 from predictive_scoring.keeping.store.messages import as_json
@@ -70,7 +69,7 @@ def load_leads(tx: Transaction, leads: Sequence[Lead], until: int, now: int) -> 
             "attributes": values,
             "attribute_times": times,
         }
-        changes += (_change(own, change) for change in new)
+        changes += (change_row(own, change) for change in new)
         if row is None or (row.attributes, row.created) != (values, lead_rows[own]["created"]):
             changed.add(own)
     tx.insert_rows(
@@ -143,17 +142,6 @@ def _attributes(
             held[name], found = told(held.get(name), name, value, until, until)
             new += found
     return held, new
-
-
-def _change(lead_id: str, change: AttributeChange) -> dict[str, Any]:
-    return {
-        "lead_id": lead_id,
-        "attribute": change.attribute,
-        "occurred": change.occurred,
-        "value_hash": hashlib.sha256(change.value.encode()).hexdigest()[:32],
-        "value": change.value,
-        "known": change.known,
-    }
 
 
 def _properties(properties: Mapping[str, Any]) -> str:
