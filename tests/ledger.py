@@ -132,9 +132,6 @@ class Ledger:
         has a score made when its last event was known; the reader of the feed was given every score, once and in order.
 
         To be called when no lead waits for its score. What was found, in words."""
-        self._read.set()
-        if self._reader is not None:
-            self._ended([self._reader])
         events, latest, scores = tables.events, tables.latest_scores, tables.scores
 
         def read(tx: Transaction) -> tuple[Sequence[Any], dict[str, int], list[tuple[str, str]]]:
@@ -149,11 +146,17 @@ class Ledger:
             )
 
         kept, scored, made = store.read(read)
+        # The reader's last look comes after ours, and the worker may score again what is outdated meanwhile.
+        self._read.set()
+        if self._reader is not None:
+            self._ended([self._reader])
+        later = store.read(read)[2]
         assert {row.event_id: row.lead_id for row in kept} == self.events, "what is kept is what was answered"
         assert len(kept) == len(self.events)
         for row in kept:
             assert scored[row.lead_id] > row.known, f"{row.lead_id} has no score newer than its last event"
-        assert self.scores == made, "the feed tells every score once"
+        assert self.scores[: len(made)] == made, "the feed tells every score, in order"
+        assert self.scores == later[: len(self.scores)], "and none twice"
         lost = sum(answer.status == 0 for answer in self.retried)
         return (
             f"{len(kept)} events of {len({row.lead_id for row in kept})} leads kept once, "

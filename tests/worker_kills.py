@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy import select
@@ -114,7 +114,9 @@ def kill_some(
             assert "begun" in lines, lines
             if number < kills:
                 time.sleep(chance.uniform(0.0, longest))
-                os.kill(int((lines - {"begun"}).pop()), signal.SIGKILL)
+                # It may have finished already.
+                with suppress(ProcessLookupError):
+                    os.kill(int((lines - {"begun"}).pop()), signal.SIGKILL)
             ended = told.readline().strip()
             killed += ended == "ended -9"
             assert ended in ("ended -9", "ended 0"), ended
