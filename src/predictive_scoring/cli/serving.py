@@ -139,6 +139,7 @@ def serve(plan: Plan, *, say: Say = lambda _: None) -> int:
             if plan.background:
                 children.append(_background(plan, environment))
                 children[-1].start(time.monotonic())
+            _note(run, children)
             say(
                 f"Serving {preparation.name} on {plan.root} (pages) and {plan.root}/v1/score (API). Ctrl-C stops."
             )
@@ -153,7 +154,6 @@ def _stay(run: Path, children: Sequence[Child], heard: Signals) -> None:
     from predictive_scoring import logs
 
     logs.configure("launcher")
-    _note(run, children)
     watch(children, heard, time.monotonic, lambda: _note(run, children))
 
 
