@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from predictive_scoring.schema import AttributeChange
 
 LEADS = ("ada", "bo")
-TITLES = ("IT Manager", "Student")
+TITLES = ("IT Manager", "Student", None)
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,9 @@ class Telling:
             "timestamp": format_instant(until + self.at),
         }
         if self.kind == "traits":
-            # Each value once: of one that is confirmed again later only the last confirmation is known, so another that
-            # comes late into the time between counts until then (docs/store.md).
-            title = None if self.number == 0 else f"{TITLES[self.value % len(TITLES)]} {self.number}"
-            traits = {"title": title, "company_size": 100 * self.number + self.value}
+            # Few values, so that many are told again, with others between.
+            title = TITLES[self.value % len(TITLES)]
+            traits = {"title": title, "company_size": 100 * (self.value % 2)}
             return {**item, "type": "identify", "userId": prefix + self.lead, "traits": traits}
         item |= {"type": "track", "event": ("pricing_view", "email_open", "webinar_attend")[self.value % 3]}
         if self.kind == "anonymous":

@@ -17,7 +17,7 @@ from spark_kills import rows_of, score_until
 if TYPE_CHECKING:
     from conftest import SmallProject
 
-KILLS = 2
+KILLS = 5
 
 pytestmark = [pytest.mark.engine, pytest.mark.trial, pytest.mark.timeout(2400)]
 

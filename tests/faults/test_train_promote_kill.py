@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from conftest import Registered, SmallProject
     from predictive_scoring.keeping.champion import BundleStore
 
-TRAIN_KILLS = int(os.environ.get("PREDICTIVE_SCORING_TRAIN_KILLS", "6"))
+TRAIN_KILLS = int(os.environ.get("PREDICTIVE_SCORING_TRAIN_KILLS", "20"))
 """A kill and two runs take half a minute; 20 of each kind a quarter of an hour."""
 
 

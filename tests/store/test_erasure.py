@@ -41,6 +41,7 @@ def fill(store, log):
             store,
             event(f"v-{mark}", None, anonymous_id=f"browser-{mark}"),
             identify(f"i-{mark}", lead_id, name=f"Jane {mark}"),
+            identify(f"again-{mark}", lead_id, 3, name=f"Jane {mark}"),
             event(f"e-{mark}", lead_id, 5, anonymous_id=f"browser-{mark}", properties={"page": mark}),
         )
         ingested(store, Message(f"a-{mark}", NOON, NOON + 9, lead_id, previous_id=f"former-{mark}"))

@@ -125,7 +125,8 @@ def test_late_reordered_and_repeated_messages_give_the_same_leads(store, seed):
 
 
 def state(store):
-    """Leads by id: today's attributes and events. A visitor that nobody was named with is a lead of its own."""
+    """Leads by id: today's attributes, their history and events. A visitor that nobody was named with is a lead of
+    its own."""
 
     def work(tx):
         ids = [row.lead_id for row in tx.rows(select(tables.leads.c.lead_id))]
@@ -134,10 +135,22 @@ def state(store):
     return {
         lead_id: (
             lead.attributes,
+            steps(lead.changes),
             {(one.event_id, one.event_type, one.occurred, str(one.properties)) for one in lead.events},
         )
         for lead_id, lead in store.read(work).items()
     }
+
+
+def steps(changes):
+    """When each attribute took another value: of one second the greatest text, repetitions left out."""
+    at = {(one.attribute, one.occurred): one.value for one in sorted(changes, key=lambda one: one.value)}
+    found, before = [], None
+    for (name, occurred), value in sorted(at.items()):
+        if (name, value) != before:
+            found.append((name, occurred, value))
+        before = name, value
+    return found
 
 
 def clear(store):
@@ -168,6 +181,48 @@ def test_what_stays_the_same_adds_nothing_to_the_history_and_nothing_to_the_queu
     first = store.write(lambda tx: ingest(tx, [identify("i2", at=60, title="VP", size=3.0)]))
     assert first.changed == ()
     assert len(read(store).changes) == 2
+
+
+def test_what_was_told_again_says_until_when_a_late_value_held(store):
+    repeated = [identify(f"i{at}", at=at, title="VP") for at in (10, 20, 30, 50)]
+    ingested(store, *repeated)
+    assert len(read(store).changes) == 1
+    ingested(store, identify("late", at=25, title="Clerk"))
+    assert steps(read(store).changes) == [
+        ("title", NOON + 10, "VP"),
+        ("title", NOON + 25, "Clerk"),
+        ("title", NOON + 30, "VP"),
+    ]
+    # Each counts as known when it was told.
+    assert {(one.occurred, one.known) for one in read(store).changes} == {
+        (NOON + at, NOON + at + 1) for at in (10, 25, 30, 50)
+    }
+    # The same where another value ended the first one's time.
+    ingested(store, identify("new", at=90, title="CEO"), identify("later", at=45, title="Clerk"))
+    assert [step[1:] for step in steps(read(store).changes)][3:] == [
+        (NOON + 45, "Clerk"),
+        (NOON + 50, "VP"),
+        (NOON + 90, "CEO"),
+    ]
+
+
+def test_of_two_ids_of_one_lead_the_values_of_one_lie_between_repetitions_of_the_others(store):
+    ingested(store, *(identify(f"i{at}", "new", at, title="VP", size=3) for at in (10, 20, 30)))
+    ingested(store, identify("o", "old", 15, title="Clerk"), identify("p", "old", 17, title="Clerk"))
+    ingested(store, Message("a1", NOON + 50, NOON + 51, "new", previous_id="old"))
+    assert steps(read(store, "new").changes) == [
+        ("size", NOON + 10, "3"),
+        ("title", NOON + 10, "VP"),
+        ("title", NOON + 15, "Clerk"),
+        ("title", NOON + 20, "VP"),
+    ]
+    ingested(store, identify("late", "old", 19, title="VP"), identify("later", "new", 25, title="Clerk"))
+    assert [step[1:] for step in steps(read(store, "new").changes)][2:] == [
+        (NOON + 15, "Clerk"),
+        (NOON + 19, "VP"),
+        (NOON + 25, "Clerk"),
+        (NOON + 30, "VP"),
+    ]
 
 
 def test_a_visitor_becomes_the_lead_that_is_named_with_it(store):

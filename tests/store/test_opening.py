@@ -13,7 +13,9 @@ from sqlalchemy import select, update
 from predictive_scoring.errors import IncompatibleStore, InvalidSetting, StoreUnavailable
 from predictive_scoring.keeping.store import migrations, tables
 from predictive_scoring.keeping.store.connection import LOCKS
+from predictive_scoring.keeping.store.histories import read_lead
 from predictive_scoring.keeping.store.opening import VARIABLE, database_url, open_store
+from store_messages import NOON, identify, ingested
 
 
 def test_the_migrations_make_exactly_the_tables_that_the_code_reads(empty_url):
@@ -54,6 +56,30 @@ def test_workers_that_start_together_migrate_once_and_share_one_secret(empty_url
     counters = tables.counters
     rows = store.read(lambda tx: tx.rows(select(counters.c.name)))
     assert sorted(row.name for row in rows) == sorted(LOCKS)
+    store.close()
+
+
+def test_a_store_of_the_first_revision_is_brought_up_to_date_with_what_it_knows(empty_url):
+    store = open_store(empty_url)
+    told = [identify(f"i{at}", at=at, title="VP", size=2.0, tags=["a", "ß"]) for at in (0, 20)]
+    ingested(store, *told, identify("o", "L-2", title="Clerk"))
+    with store.engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE attribute_confirmations")
+        connection.exec_driver_sql("UPDATE store_revision SET version_num = '0001'")
+    store.close()
+    with pytest.raises(IncompatibleStore, match="revision 0001"):
+        open_store(empty_url, migrate=False)
+    store = open_store(empty_url)
+    with store.engine.connect() as connection:
+        options = {"version_table": tables.REVISION_TABLE, "compare_type": True}
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), tables.metadata) == []
+    ingested(store, identify("late", at=10, title="Clerk", size=3, tags=[]))
+    changes = store.read(lambda tx: read_lead(tx, "L-1")).changes
+    assert {(one.attribute, one.value) for one in changes if one.occurred == NOON + 20} == {
+        ("title", "VP"),
+        ("size", "2"),
+        ("tags", '["a","ß"]'),
+    }
     store.close()
 
 

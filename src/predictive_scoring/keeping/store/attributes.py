@@ -1,21 +1,17 @@
 """Traits as they arrive, merged into the history of a lead's attributes. Pure functions.
 
-A history holds changes, not repetitions: a CRM that sends all fields with every update adds nothing while
+A history holds changes, not repetitions: a CRM that sends all fields with every update adds nothing to it while
 they stay the same. Messages may come late and in any order; today's value is the one of the newest instant
-(two values of one second: the greatest text), exactly as the features read it. Between two changes only the
-last confirmation of today's value is known, so a value that is told late, into a time for which another one was
-confirmed, counts until the next change or until that confirmation.
+(two values of one second: the greatest text), exactly as the features read it. A repetition is kept beside the
+history: when another value comes late into the time between, it tells until when that one held (see `tellings`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from predictive_scoring.schema import AttributeChange
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,28 +37,27 @@ def spelled(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
-def told(
-    held: Held | None, attribute: str, value: Any, occurred: int, known: int
-) -> tuple[Held, tuple[AttributeChange, ...]]:
-    """What is held once `value` was told to hold at `occurred`, and the changes that are new to the history.
+Kind = Literal["new", "late", "confirmed", "repeated"]
+"""What a telling is to the history: `new`, a change after all that is known; `late`, a change before some of it;
+`confirmed`, another instant at which today's value was told; `repeated`, nothing that is not known."""
 
-    Told late, and into a time for which another value was confirmed, the value in between is a change and so is
-    the return to the confirmed one."""
+
+def told(held: Held | None, value: Any, occurred: int) -> tuple[Held, Kind]:
+    """What is held once `value` was told to hold at `occurred` (epoch seconds), and what that is to the history."""
     text = spelled(value)
-    change = AttributeChange(attribute, text, occurred, known)
     if held is None:
-        return Held(value, occurred, occurred), (change,)
+        return Held(value, occurred, occurred), "new"
     standing = spelled(held.value)
-    if text == standing:
-        if occurred < held.since:
-            return held, (change,)
-        return Held(held.value, held.since, max(held.confirmed, occurred)), ()
+    if text == standing and occurred >= held.since:
+        if occurred in (held.since, held.confirmed):
+            return held, "repeated"
+        return Held(held.value, held.since, max(held.confirmed, occurred)), "confirmed"
     if (occurred, text) > (held.confirmed, standing):
-        return Held(value, occurred, occurred), (change,)
+        return Held(value, occurred, occurred), "new"
     if occurred < held.since or held.confirmed == held.since:
-        return held, (change,)
-    again = AttributeChange(attribute, standing, held.confirmed, known)
-    return Held(held.value, held.confirmed, held.confirmed), (change, again)
+        return held, "late"
+    # Today's value held before this one and holds again since it was last confirmed.
+    return Held(held.value, held.confirmed, held.confirmed), "late"
 
 
 def read_held(values: str, times: str) -> dict[str, Held]:
@@ -81,23 +76,11 @@ def written(held: Mapping[str, Held]) -> tuple[str, str]:
     )
 
 
-def change_row(lead_id: str, change: AttributeChange) -> dict[str, Any]:
-    """A change as a row of `attribute_changes`."""
-    return {
-        "lead_id": lead_id,
-        "attribute": change.attribute,
-        "occurred": change.occurred,
-        "value_hash": hashlib.sha256(change.value.encode()).hexdigest()[:32],
-        "value": change.value,
-        "known": change.known,
-    }
-
-
 def merged(into: Mapping[str, Held], other: Mapping[str, Held]) -> dict[str, Held]:
-    """Today's values of two leads that are one: of each attribute the newer (ties: the greatest text)."""
-    answer = dict(into)
-    for name, one in other.items():
-        mine = answer.get(name)
-        if mine is None or (one.confirmed, spelled(one.value)) > (mine.confirmed, spelled(mine.value)):
-            answer[name] = one
+    """Today's values of two leads that are one: of each attribute the newer (ties: the greatest text). Of one that
+    both have, the other's values may lie in between: it holds for certain since it was last confirmed."""
+    answer = {**other, **into}
+    for name in into.keys() & other.keys():
+        newer = max(into[name], other[name], key=lambda one: (one.confirmed, spelled(one.value)))
+        answer[name] = Held(newer.value, newer.confirmed, newer.confirmed)
     return answer

@@ -16,6 +16,7 @@ from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.attributes import merged, read_held, written
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.messages import ANONYMOUS, is_storable
+from predictive_scoring.keeping.store.tellings import recall
 
 Link = tuple[str, str, int]
 """An id, the lead's id that it belongs to, and when we learned of it."""
@@ -110,12 +111,14 @@ def merge(tx: Transaction, source: str, target: str, known: int) -> None:
         )
     for table in (tables.feedback, tables.scores, tables.job_leads, tables.outbox):
         tx.execute(update(table).where(table.c.lead_id == source).values(lead_id=target))
+    _merge_attributes(tx, source, target)
     _move_rows(tx, tables.attribute_changes, source, target, known)
+    _move_rows(tx, tables.attribute_confirmations, source, target, known)
     _move_rows(tx, tables.consents, source, target, known)
     _move_rows(tx, tables.idempotency_leads, source, target, None)
     for table in (tables.latest_scores, tables.rescoring):
         tx.execute(delete(table).where(table.c.lead_id == source))
-    _merge_lead(tx, source, target)
+    tx.execute(delete(tables.leads).where(tables.leads.c.lead_id == source))
     alias = tables.lead_aliases
     tx.execute(update(alias).where(alias.c.lead_id == source).values(lead_id=target))
     add_aliases(tx, [(source, target, known)])
@@ -136,19 +139,17 @@ def _move_rows(tx: Transaction, table: Table, source: str, target: str, known: i
     tx.execute(delete(table).where(table.c.lead_id == source))
 
 
-def _merge_lead(tx: Transaction, source: str, target: str) -> None:
+def _merge_attributes(tx: Transaction, source: str, target: str) -> None:
     leads = tables.leads
     rows = {row.lead_id: row for row in tx.rows(select(leads).where(leads.c.lead_id.in_([source, target])))}
     one, other = rows[target], rows[source]
-    values, times = written(
-        merged(
-            read_held(one.attributes, one.attribute_times),
-            read_held(other.attributes, other.attribute_times),
-        )
-    )
+    mine = read_held(one.attributes, one.attribute_times)
+    theirs = read_held(other.attributes, other.attribute_times)
+    values, times = written(merged(mine, theirs))
     tx.execute(
         update(leads)
         .where(leads.c.lead_id == target)
         .values(attributes=values, attribute_times=times, updated=max(one.updated, other.updated))
     )
-    tx.execute(delete(leads).where(leads.c.lead_id == source))
+    # The values of one lie between repetitions of the other's.
+    recall(tx, {(lead_id, name): 0 for lead_id in (source, target) for name in mine.keys() & theirs.keys()})

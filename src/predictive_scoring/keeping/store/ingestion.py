@@ -14,13 +14,13 @@ from sqlalchemy import select, update
 
 from predictive_scoring.errors import InputError
 from predictive_scoring.keeping.store import tables
-from predictive_scoring.keeping.store.attributes import Held, change_row, read_held, told, written
+from predictive_scoring.keeping.store.attributes import Held, read_held, written
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.identity import Identities, Link, add_aliases, identities, merge
 from predictive_scoring.keeping.store.messages import ANONYMOUS, Message, checked
 from predictive_scoring.keeping.store.observed import raise_observed
 from predictive_scoring.keeping.store.rescoring import mark
-from predictive_scoring.schema import AttributeChange
+from predictive_scoring.keeping.store.tellings import Tellings
 
 Status = Literal["accepted", "duplicate", "erased", "refused"]
 
@@ -99,14 +99,15 @@ def _keep(
         else:
             about.append((index, message, properties, lead_id))
     rows = _rows(tx, {lead_id for *_, lead_id in about} | set(who.moves))
-    changes: list[tuple[str, AttributeChange]] = []
+    tellings = Tellings()
     for _, message, _, lead_id in about:
-        changes += ((lead_id, change) for change in _tell(rows, lead_id, message))
-    changed = {lead_id for lead_id, _ in changes} | {one for one, row in rows.items() if row.new}
+        _tell(rows, lead_id, message, tellings)
+    changed = tellings.changed | {one for one, row in rows.items() if row.new}
     known = max(message.known for _, message, _ in usable)
     _write_rows(tx, rows, {lead_id for *_, lead_id in about}, known)
+    tellings.write_confirmations(tx)
     changed |= _move(tx, who, rows)
-    _write_changes(tx, changes)
+    tellings.write_changes(tx)
     inserted = _write_events(tx, about)
     counted: set[str] = set()
     for index, message, _, lead_id in about:
@@ -142,8 +143,8 @@ def _rows(tx: Transaction, lead_ids: Iterable[str]) -> dict[str, _Row]:
     }
 
 
-def _tell(rows: dict[str, _Row], lead_id: str, message: Message) -> list[AttributeChange]:
-    """Note in the lead's row what the message says of it; the changes for its history."""
+def _tell(rows: dict[str, _Row], lead_id: str, message: Message, tellings: Tellings) -> None:
+    """Note in the lead's row, and for its history, what the message says of it."""
     row = rows.get(lead_id)
     if row is None:
         row = rows[lead_id] = _Row(message.known, False, message.known, new=True)
@@ -152,15 +153,9 @@ def _tell(rows: dict[str, _Row], lead_id: str, message: Message) -> list[Attribu
             row.created, row.created_given, row.rewritten = message.created, True, True
     elif not row.created_given and message.known < row.created:
         row.created, row.rewritten = message.known, True
-    changes: list[AttributeChange] = []
     for name, value in message.traits.items():
-        before = row.held.get(name)
-        held, news = told(before, name, value, message.occurred, message.known)
-        if held is not before:
-            row.held[name] = held
+        if tellings.tell(lead_id, row.held, name, value, message.occurred, message.known):
             row.rewritten = True
-        changes += news
-    return changes
 
 
 def _write_rows(tx: Transaction, rows: Mapping[str, _Row], touched: set[str], known: int) -> None:
@@ -213,11 +208,6 @@ def _move(tx: Transaction, who: Identities, rows: Mapping[str, _Row]) -> set[str
         grown.add(target)
     add_aliases(tx, aliases)
     return grown
-
-
-def _write_changes(tx: Transaction, changes: Iterable[tuple[str, AttributeChange]]) -> None:
-    rows = [change_row(lead_id, change) for lead_id, change in changes]
-    tx.insert_rows(tables.attribute_changes, rows, lambda insert: insert.on_conflict_do_nothing())
 
 
 def _write_events(tx: Transaction, about: Iterable[tuple[int, Message, str, str]]) -> set[str]:

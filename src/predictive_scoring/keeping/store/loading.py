@@ -13,12 +13,13 @@ from typing import Any
 from sqlalchemy import Table, select
 
 from predictive_scoring.keeping.store import tables
-from predictive_scoring.keeping.store.attributes import Held, change_row, read_held, told, written
+from predictive_scoring.keeping.store.attributes import Held, read_held, written
 from predictive_scoring.keeping.store.connection import Transaction
 from predictive_scoring.keeping.store.identity import identities
 from predictive_scoring.keeping.store.messages import as_json
 from predictive_scoring.keeping.store.rescoring import mark
-from predictive_scoring.schema import LEAD_CREATED, AttributeChange, Lead
+from predictive_scoring.keeping.store.tellings import Tellings
+from predictive_scoring.schema import LEAD_CREATED, Lead
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,12 @@ def load_leads(tx: Transaction, leads: Sequence[Lead], until: int, now: int) -> 
         )
     }
     lead_rows: dict[str, dict[str, Any]] = {}
-    changes: list[dict[str, Any]] = []
+    tellings = Tellings()
     changed: set[str] = set()
     for lead, own in present:
         row = rows.get(own)
-        held, new = _attributes(
-            lead, None if row is None else read_held(row.attributes, row.attribute_times), until
-        )
+        before = None if row is None else read_held(row.attributes, row.attribute_times)
+        held = _attributes(lead, own, before, until, tellings)
         values, times = written(held)
         lead_rows[own] = {
             "lead_id": own,
@@ -69,7 +69,6 @@ def load_leads(tx: Transaction, leads: Sequence[Lead], until: int, now: int) -> 
             "attributes": values,
             "attribute_times": times,
         }
-        changes += (change_row(own, change) for change in new)
         if row is None or (row.attributes, row.created) != (values, lead_rows[own]["created"]):
             changed.add(own)
     tx.insert_rows(
@@ -84,7 +83,8 @@ def load_leads(tx: Transaction, leads: Sequence[Lead], until: int, now: int) -> 
             },
         ),
     )
-    changed.update(_add(tx, tables.attribute_changes, changes))
+    tellings.write_confirmations(tx)
+    changed |= tellings.write_changes(tx)
     events = [
         {
             "event_id": event.event_id,
@@ -122,26 +122,22 @@ def load_leads(tx: Transaction, leads: Sequence[Lead], until: int, now: int) -> 
 
 
 def _attributes(
-    lead: Lead, before: dict[str, Held] | None, until: int
-) -> tuple[dict[str, Held], list[AttributeChange]]:
-    """Today's values, and the changes that are new to the history."""
+    lead: Lead, own: str, before: Mapping[str, Held] | None, until: int, tellings: Tellings
+) -> dict[str, Held]:
+    """Today's values; what is new to the history goes to `tellings`."""
     held = dict(before or {})
-    new: list[AttributeChange] = []
     for change in sorted(lead.changes, key=lambda one: (one.occurred, one.attribute, one.value)):
-        held[change.attribute], found = told(
-            held.get(change.attribute), change.attribute, change.value or None, change.occurred, change.known
-        )
-        new += found
+        tellings.tell(own, held, change.attribute, change.value or None, change.occurred, change.known)
     dated = {change.attribute for change in lead.changes}
     for name, value in lead.attributes.items():
         if value is None or name in dated:
             continue
         if before is None:
             held[name] = Held(value, lead.created, max(lead.created, until))
+            tellings.confirm(own, name, value, held[name].confirmed, until)
         else:
-            held[name], found = told(held.get(name), name, value, until, until)
-            new += found
-    return held, new
+            tellings.tell(own, held, name, value, until, until)
+    return held
 
 
 def _properties(properties: Mapping[str, Any]) -> str:

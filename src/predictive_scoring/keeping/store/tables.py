@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import TypeEngine
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration."""
 REVISION_TABLE = "store_revision"
 """Where the database notes its revision; not Alembic's usual name, which MLflow takes."""
@@ -129,6 +129,17 @@ attribute_changes = Table(
     Column("known", BigInteger, nullable=False),
 )
 """`value_hash` stands in the key for `value`, which may be longer than an index entry of PostgreSQL."""
+
+attribute_confirmations = Table(
+    "attribute_confirmations",
+    metadata,
+    Column("lead_id", LEAD, primary_key=True),
+    Column("occurred", BigInteger, primary_key=True, autoincrement=False),
+    Column("value_hash", String(32), primary_key=True),
+    Column("attributes", Packed, nullable=False),
+    Column("known", BigInteger, nullable=False),
+)
+"""Values (texts by name) that were told again while they held; see `tellings`."""
 
 events = Table(
     "events",
@@ -332,6 +343,7 @@ OF_A_LEAD: tuple[Table, ...] = (
     leads,
     lead_aliases,
     attribute_changes,
+    attribute_confirmations,
     events,
     touches,
     consents,
