@@ -2,9 +2,9 @@
 
 Closed loop over kept-alive connections: each sends its next request when the answer to the one before is there whole.
 One thread over plain sockets, so that little of the machine goes to the measuring. The job is JSON: `port`, `path`,
-`bodies` (a file, one JSON body a line, sent in turn; `once`: not again from the first), `connections`, `warmup` and
-`seconds` (or `requests`). The answer is one JSON line: requests, seconds, the latencies in milliseconds as percentiles,
-and the body of one answer. An answer that is not 200 ends it.
+`bodies` (a file, one JSON body a line, sent in turn; `once`: not again from the first; `get`: each line is the end of
+an address to GET), `connections`, `warmup` and `seconds` (or `requests`). The answer is one JSON line: requests,
+seconds, the latencies in milliseconds as percentiles, and the body of one answer. An answer that is not 200 ends it.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ from typing import Any
 HEAD_END = b"\r\n\r\n"
 
 
-def request(path: str, body: bytes) -> bytes:
-    """The bytes of a POST."""
+def request(path: str, body: bytes, get: bool) -> bytes:
+    """The bytes of a POST, or of a GET of the path and what the line adds to it."""
+    if get:
+        return f"GET {path}{body.decode()} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
     head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
     head += f"content-length: {len(body)}\r\n\r\n"
     return head.encode() + body
@@ -99,7 +101,7 @@ def main() -> None:
     """Do the job on stdin."""
     job: dict[str, Any] = json.load(sys.stdin)
     bodies = Path(job["bodies"]).read_bytes().splitlines()
-    ready = [request(job["path"], body) for body in bodies]
+    ready = [request(job["path"], body, job.get("get", False)) for body in bodies]
     messages: Iterator[bytes] = iter(ready) if job.get("once") else itertools.cycle(ready)
     connections = [Connection(job["port"]) for _ in range(job.get("connections", 1))]
     most = job.get("requests") or 10**9

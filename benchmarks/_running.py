@@ -27,11 +27,13 @@ _DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True)
 class Target:
-    """Where to send what: a running server, a path of it, and a file with one body a line."""
+    """Where to send what: a running server, a path of it, and a file with a body on each line (`get`: the end of an
+    address)."""
 
     port: int
     path: str
     bodies: Path
+    get: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def mlflow_server(model: Path, log: Path) -> Iterator[Running]:
 
 def load(target: Target, **job: Any) -> dict[str, Any]:
     """What `_load.py` measured."""
-    asked = {"port": target.port, "path": target.path, "bodies": str(target.bodies), **job}
+    asked = {"port": target.port, "path": target.path, "bodies": str(target.bodies), "get": target.get, **job}
     answer = subprocess.run(
         [sys.executable, str(HERE / "_load.py")],
         input=json.dumps(asked),
@@ -169,7 +171,8 @@ def memory(process: int) -> tuple[float, float]:
         for line in (Path("/proc") / str(process) / "smaps_rollup").read_text().splitlines()[1:]
         if ":" in line
     )
-    return tuple(int(rollup[name].split()[0]) / 1024 for name in ("Rss", "Pss"))  # type: ignore[return-value]
+    resident, proportional = (int(rollup[name].split()[0]) / 1024 for name in ("Rss", "Pss"))
+    return resident, proportional
 
 
 def timed(call: Callable[[], object]) -> float:

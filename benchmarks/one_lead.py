@@ -26,18 +26,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from predictive_scoring.features.online import FeatureReader, WeekCounter
+from predictive_scoring.insight.explanation import Explainer
+from predictive_scoring.keeping.champion import BundleStore
+from predictive_scoring.model.calibrated import CalibratedModel
+from predictive_scoring.model.columns import encode_values
+from predictive_scoring.scoring import Scorer, champion_scorer
+from predictive_scoring.scoring.judging import Judge
+from predictive_scoring.timeline import DAY, format_instant
+
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from serving.reading import LeadReader, read_frame  # noqa: E402 - beside src, not installed
-
-from predictive_scoring.features.online import FeatureReader, WeekCounter  # noqa: E402
-from predictive_scoring.insight.explanation import Explainer  # noqa: E402
-from predictive_scoring.keeping.champion import BundleStore  # noqa: E402
-from predictive_scoring.model.calibrated import CalibratedModel  # noqa: E402
-from predictive_scoring.model.columns import encode_values  # noqa: E402
-from predictive_scoring.scoring import Scorer, champion_scorer  # noqa: E402
-from predictive_scoring.timeline import DAY, format_instant  # noqa: E402
+from serving.reading import LeadReader, read_frame  # noqa: E402 beside src, not installed
 
 AS_OF = 1_782_777_600
 EVENTS = 100
@@ -45,10 +46,10 @@ PARTS: tuple[tuple[str, type, str], ...] = (
     ("features_ms", FeatureReader, "twice"),
     ("weeks_ms", WeekCounter, "__call__"),
     ("model_ms", CalibratedModel, "answers"),
-    ("stage_ms", Scorer, "_stage"),
+    ("stage_ms", Judge, "_stage"),
     ("explanation_ms", Explainer, "explanation"),
     ("reasons_ms", Explainer, "concepts"),
-    ("advice_ms", Scorer, "_advice"),
+    ("advice_ms", Judge, "_advice"),
 )
 FRESH = {
     "ours": """

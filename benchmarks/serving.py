@@ -4,8 +4,10 @@
                           milliseconds at one connection, requests per second at eight. The peer is a bare FastAPI
                           application on uvicorn that does nothing but LightGBM's `predict` and `predict(pred_contrib)`
                           with the champion's booster on a ready vector (`def` and `async def`; the faster one counts)
-    mlflow_*              the same against `mlflow models serve` of the champion's bundle, on a ready row of features;
-                          it answers with the probability and the score alone
+    stored_lead_*         the same leads, stored whole and scored by the background worker, asked for by id; against the
+                          same peer, which has its vector ready as well
+    mlflow_*              as `one_lead_*`, against `mlflow models serve` of the champion's bundle, on a ready row of
+                          features; it answers with the probability and the score alone
     many_leads_*          as many such leads as a body of 5 MB holds, in one request: leads per second
     many_stored_leads_*   1,000 stored leads by id in one request
     ingest_*_per_second   POST /v1/events, 1,000 Segment events a batch, about the sample's leads, one connection; the
@@ -85,37 +87,47 @@ def report(
 
 
 def one_lead(world: World, quick: bool) -> Iterator[Case]:
-    """Ours against the bare application, and the memory of both."""
+    """Ours against the bare application, with the lead in the body and in the store; and the memory of both."""
     rounds, seconds = (2, 2) if quick else (5, 5)
-    folder = world.folder
+    folder, database = world.folder, world.store_copy("one")
+    work_off(world, database)
+    ids = folder / "ids"
+    ids.write_text("".join(f"{lead.lead_id}\n" for lead in world.leads), "utf-8")
     with ExitStack() as stack:
-        ours = stack.enter_context(
-            service(PROJECT, world.models, world.store_copy("one"), folder / "one.log")
-        )
+        ours = stack.enter_context(service(PROJECT, world.models, database, folder / "one.log"))
         bare = {
             kind: stack.enter_context(peer(kind, folder / "booster", folder / f"{kind}.log"))
             for kind in ("loop", "thread")
         }
         us = Target(ours.port, "/v1/score", folder / "one_lead")
+        stored = Target(ours.port, "/v1/leads/", ids, get=True)
         them = {kind: Target(one.port, "/predict", folder / "vectors") for kind, one in bare.items()}
-        check(load(us, requests=1)["answer"])
-        alone = in_turns(rounds, us, *them.values(), connections=1, warmup=1, seconds=seconds)
-        kind, best = min(zip(them, alone[1:], strict=True), key=lambda one: one[1]["p50"])
-        yield report("one_lead_p50_ms", alone[0]["p50"], best["p50"], 1.0, of_ratio=True, peer_endpoint=kind)
-        yield report("one_lead_p99_ms", alone[0]["p99"], best["p99"], peer_endpoint=kind)
-        crowd = in_turns(rounds, us, *them.values(), connections=8, warmup=1, seconds=seconds)
-        kind, best = max(zip(them, crowd[1:], strict=True), key=lambda one: one[1]["per_second"])
-        mine = crowd[0]["per_second"]
-        yield report(
-            "one_lead_per_second",
-            mine,
-            best["per_second"],
-            1.5,
-            least=True,
-            of_ratio=True,
-            peer_endpoint=kind,
-        )
+        check(json.loads(load(us, requests=1)["answer"])["scores"][0])
+        check(json.loads(load(stored, requests=1)["answer"]))
+        alone = in_turns(rounds, us, stored, *them.values(), connections=1, warmup=1, seconds=seconds)
+        kind, best = min(zip(them, alone[2:], strict=True), key=lambda one: one[1]["p50"])
+        for name, mine in zip(("one_lead", "stored_lead"), alone[:2], strict=True):
+            yield report(f"{name}_p50_ms", mine["p50"], best["p50"], 1.0, of_ratio=True, peer_endpoint=kind)
+            yield report(f"{name}_p99_ms", mine["p99"], best["p99"], peer_endpoint=kind)
+        crowd = in_turns(rounds, us, stored, *them.values(), connections=8, warmup=1, seconds=seconds)
+        kind, best = max(zip(them, crowd[2:], strict=True), key=lambda one: one[1]["per_second"])
+        for name, mine in zip(("one_lead", "stored_lead"), crowd[:2], strict=True):
+            yield report(
+                f"{name}_per_second",
+                mine["per_second"],
+                best["per_second"],
+                1.5,
+                least=True,
+                of_ratio=True,
+                peer_endpoint=kind,
+            )
         yield from used(ours, bare["loop"], us, them["loop"])
+
+
+def work_off(world: World, database: str) -> None:
+    """Let the background worker score what waits."""
+    command = [str(COMMAND), "work", "--once", "--project", str(PROJECT), "--models", str(world.models)]
+    subprocess.run([*command, "--database-url", database], check=True, capture_output=True)
 
 
 def used(ours: Running, bare: Running, us: Target, them: Target) -> Iterator[Case]:
@@ -126,9 +138,8 @@ def used(ours: Running, bare: Running, us: Target, them: Target) -> Iterator[Cas
     yield report("memory_mb", resident, theirs, 350.0, pss=round(share, 1))
 
 
-def check(text: str) -> None:
+def check(score: dict[str, Any]) -> None:
     """The answer is a score with everything that is asked for."""
-    (score,) = json.loads(text)["scores"]
     assert score["status"] == "scored", score
     assert score["explanation"]["rows"], "no explanation"
     assert score["actions"], "no action"

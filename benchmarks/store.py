@@ -137,7 +137,10 @@ def say(case: str, ours: float, peer: float | None, goal: float, met: bool) -> N
 def measure(name: str, url: str, size: int) -> None:
     store = open_store(url)
     batches = messages(size)
-    keep = lambda batch: store.write(lambda tx: ingest(tx, batch))  # noqa: E731 - handed on
+
+    def keep(batch: list[Message]) -> None:
+        store.write(lambda tx: ingest(tx, batch))
+
     keep(messages(BATCH)[0])
     wall, cpu = timed(batches, keep)
     peer_wall, peer_cpu = bare(store, url, batches)

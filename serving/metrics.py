@@ -40,7 +40,7 @@ def share(worker: int) -> None:
     if folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
         # By its number, not its process id: a service that restarts for years then has as many files as workers.
-        prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]
+        prometheus_client.values.ValueClass = prometheus_client.values.MultiProcessValue(lambda: worker)  # type: ignore[no-untyped-call]  # untyped there
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Metrics:
         self.folder = folder or (Path(named) if named else None)
         self._shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ and self.folder is not None
         # A creation time beside every counter would double the series.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # untyped there
         self.registry = CollectorRegistry()
         self.requests = self._counter("requests", "Answered HTTP requests", "method", "route", "status")
         self.refused = self._counter("refused", "Requests refused as a whole, by problem", "problem")
@@ -116,7 +116,7 @@ class Metrics:
         counted = self.registry
         if self._shared:
             counted = CollectorRegistry()
-            MultiProcessCollector(counted, str(self.folder))  # type: ignore[no-untyped-call]
+            MultiProcessCollector(counted, str(self.folder))  # type: ignore[no-untyped-call]  # untyped there
         looked = CollectorRegistry()
         looked.register(_Looked(moment or Moment(), self.folder))
         return generate_latest(counted) + generate_latest(looked)

@@ -200,16 +200,16 @@ def complaints(errors: Sequence[Mapping[str, Any]], root: str = "") -> tuple[Com
 def install(app: FastAPI) -> None:
     """Answer every failure below `/v1` and of the machine endpoints with a problem."""
 
-    async def refused(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, Refused)  # noqa: S101 registered for it
+    @app.exception_handler(Refused)
+    async def refused(_: Request, error: Refused) -> JSONResponse:
         return error.response()
 
-    async def named(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, PredictiveScoringError)  # noqa: S101 registered for it
+    @app.exception_handler(PredictiveScoringError)
+    async def named(_: Request, error: PredictiveScoringError) -> JSONResponse:
         return refusal_of(error).response()
 
-    async def invalid(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 registered for it
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         found = complaints(error.errors())
         return Refused(
             "InvalidQuery",
@@ -218,8 +218,8 @@ def install(app: FastAPI) -> None:
             errors=found,
         ).response()
 
-    async def http(_: Request, error: Exception) -> JSONResponse:
-        assert isinstance(error, HTTPException)  # noqa: S101 registered for it
+    @app.exception_handler(HTTPException)
+    async def http(_: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
             allowed = (error.headers or {}).get("Allow", "another method")
             return Refused(
@@ -232,6 +232,7 @@ def install(app: FastAPI) -> None:
             "NotFound", "Nothing is served here.", remedy="See /docs for the addresses."
         ).response()
 
+    @app.exception_handler(Exception)
     async def failed(_: Request, error: Exception) -> JSONResponse:
         # The traceback names code, not the request; the message may hold a value and is left to the traceback.
         log.error("unexpected %s", type(error).__name__, exc_info=error)
@@ -240,9 +241,3 @@ def install(app: FastAPI) -> None:
             "An unexpected error was logged.",
             remedy="Try again; if it stays, report the log.",
         ).response()
-
-    app.add_exception_handler(Refused, refused)
-    app.add_exception_handler(PredictiveScoringError, named)
-    app.add_exception_handler(RequestValidationError, invalid)
-    app.add_exception_handler(HTTPException, http)
-    app.add_exception_handler(Exception, failed)

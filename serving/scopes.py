@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount
 from starlette.types import Scope
 
+if TYPE_CHECKING:
+    from predictive_scoring.keeping.store.keys import Scope as KeyScope
+
 EVERY_KEY = frozenset({"crm", "marketer", "analyst"})
-PEOPLE = frozenset({"marketer", "analyst"})
+PEOPLE: frozenset[KeyScope] = frozenset({"marketer", "analyst"})
 PROGRAMS = frozenset({"crm", "analyst"})
 WITH_LEADS = frozenset({"crm", "marketer"})
 CRM = frozenset({"crm"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 _ID = "Text or a whole number"
 _TIME = "ISO 8601 with an offset"
@@ -13,20 +14,18 @@ _TIME = "ISO 8601 with an offset"
 class SegmentItem(BaseModel):
     """One call of Segment's libraries. Keys that are not listed are tolerated and not read."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", alias_generator=to_camel)
 
     type: Literal["identify", "track", "page", "screen", "group", "alias"]
-    messageId: str | int | None = Field(  # noqa: N815 Segment's name
+    message_id: str | int | None = Field(
         default=None, description="Yours; events with an id that was seen are not counted again"
     )
-    userId: str | int | None = Field(default=None, description=f"The lead's id. {_ID}")  # noqa: N815
-    anonymousId: str | int | None = Field(  # noqa: N815
+    user_id: str | int | None = Field(default=None, description=f"The lead's id. {_ID}")
+    anonymous_id: str | int | None = Field(
         default=None, description=f"A visitor's id; with `userId` beside it they become one. {_ID}"
     )
-    previousId: str | int | None = Field(  # noqa: N815
-        default=None, description="alias: the id that `userId` had before"
-    )
-    groupId: str | int | None = Field(default=None, description="group: the company's id")  # noqa: N815
+    previous_id: str | int | None = Field(default=None, description="alias: the id that `userId` had before")
+    group_id: str | int | None = Field(default=None, description="group: the company's id")
     event: str | None = Field(default=None, description="track: the event type, or a name of it")
     name: str | None = Field(default=None, description="page, screen: its name")
     category: str | None = Field(default=None, description="page, screen: its category")
@@ -38,11 +37,11 @@ class SegmentItem(BaseModel):
     properties: dict[str, Any] | None = Field(default=None, description="track, page, screen")
     context: dict[str, Any] | None = Field(default=None, description="Not read, except `traits` of identify")
     timestamp: str | None = Field(default=None, description=f"When it happened; default: now. {_TIME}")
-    originalTimestamp: str | None = Field(  # noqa: N815
+    original_timestamp: str | None = Field(
         default=None, description="The same by the sender's clock, where `timestamp` was corrected"
     )
-    sentAt: str | None = Field(default=None, description="Of this item, instead of the batch's")  # noqa: N815
-    receivedAt: str | None = Field(  # noqa: N815
+    sent_at: str | None = Field(default=None, description="Of this item, instead of the batch's")
+    received_at: str | None = Field(
         default=None, description="Set by Segment's servers: `timestamp` is corrected already"
     )
 
@@ -50,10 +49,10 @@ class SegmentItem(BaseModel):
 class EventsRequest(BaseModel):
     """Segment's `batch`. An item of another form is told in `errors`, and spares the others."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", alias_generator=to_camel)
 
     batch: list[SegmentItem | Any] = Field(max_length=5000)
-    sentAt: Any = Field(  # noqa: N815
+    sent_at: Any = Field(
         default=None,
         description=f"When the batch was sent, by the sender's clock, which is corrected by it. {_TIME}",
     )

@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import select
+
+from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.messages import Message
 from predictive_scoring.timeline import parse_instant
 
@@ -50,3 +53,8 @@ def ingested(store: Store, *messages: Message) -> list[str]:
     from predictive_scoring.keeping.store.ingestion import ingest
 
     return [result.status for result in store.write(lambda tx: ingest(tx, messages)).results]
+
+
+def waiting(store: Store) -> set[str]:
+    """The leads that are to be scored."""
+    return {row.lead_id for row in store.read(lambda tx: tx.rows(select(tables.rescoring.c.lead_id)))}

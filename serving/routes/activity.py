@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -115,8 +116,11 @@ class Recorded(Document):
     new: bool = Field(description="False: its id was kept before, and stays as it was")
 
 
+_post = partial(router.post, response_model=Recorded, responses=problems(404, *WRITE_PROBLEMS))
+
+
 async def _record(
-    request: Request, key: str | None, body: bytes, told: Telling, make: Callable[[int, int], Told]
+    request: Request, key: str | None, told: Telling, make: Callable[[int, int], Told]
 ) -> Response:
     """Keep what `make(occurred, now)` gives."""
     occurred = None if told.occurred_at is None else instant(told.occurred_at, "occurred_at", 0)
@@ -128,98 +132,85 @@ async def _record(
         (new,) = record(tx, [make(now if occurred is None else occurred, now)], now)
         return Answer(200, Recorded(new=new).model_dump_json())
 
-    return await write(request, key, body, keep)
+    return await write(request, key, await request.body(), keep)
 
 
-@router.post(
+@_post(
     "/v1/leads/{lead_id:path}/touches",
     summary="Tell of a nurture action",
-    response_model=Recorded,
-    responses=problems(404, *WRITE_PROBLEMS),
     openapi_extra=takes("TouchRequest", an_email=TOUCH_EXAMPLE),
 )
 async def touch(request: Request, lead_id: str, key: IdempotencyKey = None) -> Response:
     """A nurture action was done to a stored lead. Caps and cooldowns of the playbook count it."""
     from predictive_scoring.keeping.store.activity import TouchMade
 
-    body = await request.body()
-    told = read_body(body, TouchRequest)
-
-    def make(occurred: int, now: int) -> Told:
-        return TouchMade(
-            told.touch_id,
-            lead_id,
-            told.action_id,
-            told.channel,
-            occurred,
-            now,
-            told.propensity,
-            told.holdout,
-        )
-
-    return await _record(request, key, body, told, make)
+    told = read_body(await request.body(), TouchRequest)
+    return await _record(
+        request,
+        key,
+        told,
+        lambda occurred, now: TouchMade(
+            told.touch_id, lead_id, told.action_id, told.channel, occurred, now, told.propensity, told.holdout
+        ),
+    )
 
 
-@router.post(
+@_post(
     "/v1/leads/{lead_id:path}/feedback",
     summary="Say whether it is a good lead",
-    response_model=Recorded,
-    responses=problems(404, *WRITE_PROBLEMS),
     openapi_extra=takes("FeedbackRequest", a_bad_lead=FEEDBACK_EXAMPLE, a_good_lead={"verdict": "good"}),
 )
 async def feedback(request: Request, lead_id: str, key: IdempotencyKey = None) -> Response:
     """What a person says of a stored lead, under the id of the key that said so."""
     from predictive_scoring.keeping.store.activity import Feedback
 
-    body = await request.body()
-    told = read_body(body, FeedbackRequest)
+    told = read_body(await request.body(), FeedbackRequest)
     seen = None if told.score_cursor is None else read_opaque(told.score_cursor, "score_cursor", ([int],))[0]
     identity, actor = told.feedback_id or secrets.token_hex(16), actor_of(request)
+    return await _record(
+        request,
+        key,
+        told,
+        lambda occurred, _: Feedback(identity, lead_id, told.verdict, occurred, actor, told.note, seen),
+    )
 
-    def make(occurred: int, _: int) -> Told:
-        return Feedback(identity, lead_id, told.verdict, occurred, actor, told.note, seen)
 
-    return await _record(request, key, body, told, make)
-
-
-@router.post(
+@_post(
     "/v1/leads/{lead_id:path}/consents",
     summary="Tell of a consent given or withdrawn",
-    response_model=Recorded,
-    responses=problems(404, *WRITE_PROBLEMS),
     openapi_extra=takes("ConsentRequest", a_withdrawal=CONSENT_EXAMPLE),
 )
 async def consent(request: Request, lead_id: str, key: IdempotencyKey = None) -> Response:
     """A stored lead agreed to a channel, or not any more. The next score's actions respect it."""
     from predictive_scoring.keeping.store.activity import Consent
 
-    body = await request.body()
-    told = read_body(body, ConsentRequest)
+    told = read_body(await request.body(), ConsentRequest)
+    return await _record(
+        request,
+        key,
+        told,
+        lambda occurred, now: Consent(lead_id, told.channel, told.granted, occurred, now, told.source),
+    )
 
-    def make(occurred: int, now: int) -> Told:
-        return Consent(lead_id, told.channel, told.granted, occurred, now, told.source)
 
-    return await _record(request, key, body, told, make)
-
-
-@router.post(
+@_post(
     "/v1/leads/{lead_id:path}/outcomes",
     summary="Tell how it ended",
-    response_model=Recorded,
-    responses=problems(404, *WRITE_PROBLEMS),
     openapi_extra=takes("OutcomeRequest", a_won_deal=OUTCOME_EXAMPLE),
 )
 async def outcome(request: Request, lead_id: str, key: IdempotencyKey = None) -> Response:
     """How a stored lead ended: won, lost. (The conversion that the model predicts is an event.)"""
     from predictive_scoring.keeping.store.activity import Outcome
 
-    body = await request.body()
-    told = read_body(body, OutcomeRequest)
-
-    def make(occurred: int, now: int) -> Told:
-        return Outcome(told.outcome_id, lead_id, told.kind, occurred, now, told.amount_minor, told.currency)
-
-    return await _record(request, key, body, told, make)
+    told = read_body(await request.body(), OutcomeRequest)
+    return await _record(
+        request,
+        key,
+        told,
+        lambda occurred, now: Outcome(
+            told.outcome_id, lead_id, told.kind, occurred, now, told.amount_minor, told.currency
+        ),
+    )
 
 
 @router.get(

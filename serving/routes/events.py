@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
@@ -86,22 +87,17 @@ class EventsAnswer(Document):
     warnings: tuple[EventWarning, ...] = ()
 
 
-@router.post(
-    "/v1/batch",
-    summary="The same, where Segment's libraries send it",
+_post = partial(
+    router.post,
     response_model=EventsAnswer,
     responses=problems(*WRITE_PROBLEMS),
     openapi_extra=takes("EventsRequest", a_batch=EVENTS_EXAMPLE),
     tags=["telling"],
 )
-@router.post(
-    "/v1/events",
-    summary="Tell about leads",
-    response_model=EventsAnswer,
-    responses=problems(*WRITE_PROBLEMS),
-    openapi_extra=takes("EventsRequest", a_batch=EVENTS_EXAMPLE),
-    tags=["telling"],
-)
+
+
+@_post("/v1/batch", summary="The same, where Segment's libraries send it")
+@_post("/v1/events", summary="Tell about leads")
 async def events(request: Request, key: IdempotencyKey = None) -> Response:
     """Keep a Segment `batch`: identify, track, page, screen, group and alias calls, at most 5,000.
 

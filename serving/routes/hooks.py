@@ -32,13 +32,6 @@ URL_VARIABLE = "PREDICTIVE_SCORING_PUBLIC_URL"
 router = APIRouter(tags=["telling"])
 
 
-class _AlwaysNew:
-    """`signatures.Seen` of what may come twice."""
-
-    def first_time(self, name: str, now: int) -> bool:  # noqa: ARG002 the protocol's
-        return True
-
-
 @router.post(
     "/v1/hooks/{source}",
     summary="Webhooks in",
@@ -64,7 +57,7 @@ def _standard(request: Request, body: bytes, now: int) -> EventsAnswer:
     from predictive_scoring.live.segment import SegmentReader
 
     state = state_of(request)
-    verify_standard(request.headers, body, os.environ[STANDARD_VARIABLE].split(), now, _AlwaysNew())
+    verify_standard(request.headers, body, os.environ[STANDARD_VARIABLE].split(), now, seen=None)
     batch = SegmentReader(state.declared()).read(json_of(body), now)
     return answer_of(batch, state.open().write(lambda tx: ingest(tx, batch.messages)))
 
@@ -80,7 +73,7 @@ def _hubspot(request: Request, body: bytes, now: int) -> EventsAnswer:
     public = os.environ.get(URL_VARIABLE, "").rstrip("/")
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     address = f"{public}{target}" if public else str(request.url)
-    verify_hubspot("POST", address, request.headers, body, os.environ[HUBSPOT_VARIABLE], now, _AlwaysNew())
+    verify_hubspot("POST", address, request.headers, body, os.environ[HUBSPOT_VARIABLE], now, seen=None)
     news, store = read_hubspot(body, now), state.open()
     messages = _messages(news, now)
     ingested = store.write(lambda tx: ingest(tx, messages))

@@ -100,11 +100,15 @@ async def lead(request: Request, lead_id: str) -> Response:
     """The Score document of a stored lead, by any of its ids, as far as the store knows.
 
     A lead that changed since its last score, or never had one, is scored now."""
-    from predictive_scoring.live.stored import current_score
+    from predictive_scoring.live.stored import document_that_holds, lead_in_view
 
     serving = state_of(request).ready()
-    found = await in_worker(request, lambda: current_score(serving.store, serving.scorer, lead_id))
-    return Response(found.model_dump_json(), media_type="application/json")
+    store, scorer = serving.store, serving.scorer
+    document = await in_thread(lambda: document_that_holds(store, scorer, lead_id))
+    if document is None:
+        seen = await in_worker(request, lambda: lead_in_view(store, scorer, lead_id))
+        document = seen.score.model_dump_json()
+    return Response(document, media_type="application/json")
 
 
 @router.delete(

@@ -40,8 +40,6 @@ class Shadow:
     ``ready`` is True for leads above the line that each model draws."""
 
     lead_ids: npt.NDArray[np.object_]
-    probability: Floats
-    champion_probability: Floats
     score: Whole
     champion_score: Whole
     ready: npt.NDArray[np.bool_]
@@ -52,22 +50,8 @@ class Shadow:
         """Points of score, challenger minus champion."""
         return self.score - self.champion_score
 
-    def records(self) -> list[dict[str, Any]]:
-        """One JSON-able record per lead: score, probability and readiness by both, and the change in points."""
-        return [
-            {
-                "lead_id": str(self.lead_ids[row]),
-                "champion": _said(
-                    self.champion_score[row], self.champion_probability[row], self.champion_ready[row]
-                ),
-                "challenger": _said(self.score[row], self.probability[row], self.ready[row]),
-                "change": int(self.change[row]),
-            }
-            for row in range(len(self.lead_ids))
-        ]
-
     def to_document(self) -> dict[str, Any]:
-        """The records in figures; the leads that would change sides by id, those with the largest change first."""
+        """The leads in figures; those that would change sides by id, those with the largest change first."""
         change, order = self.change, np.argsort(-np.abs(self.change), kind="stable")
         sides = {
             "to_ready": order[(self.ready & ~self.champion_ready)[order]],
@@ -189,12 +173,11 @@ def shadow(
     said = []
     for scoring, frame in (challenger, champion):
         logit = scoring.model.logit(frame)
-        probability: Floats = expit(logit)
-        ready = probability >= scoring.grading.ready_probability
-        said.append((probability, scoring.grading.scores(logit), ready))
-    (probability, score, ready), (before, score_before, ready_before) = said
+        ready = expit(logit) >= scoring.grading.ready_probability
+        said.append((scoring.grading.scores(logit), ready))
+    (score, ready), (score_before, ready_before) = said
     ids = np.asarray(lead_ids, dtype=object)
-    return Shadow(ids, probability, before, score, score_before, ready, ready_before)
+    return Shadow(ids, score, score_before, ready, ready_before)
 
 
 def shadow_open(tables: Tables, challenger: ScoringModel, champion: ScoringModel) -> Shadow:
@@ -237,11 +220,3 @@ def _spoken(rows: pd.DataFrame, *, dated: bool = True) -> str:
         format_instant(int(instant))[:10] for instant in (rows["cutoff"].min(), rows["cutoff"].max())
     )
     return f"{told}, cutoffs {first} to {last}"
-
-
-def _said(score: Any, probability: Any, ready: Any) -> dict[str, Any]:
-    return {
-        "score": int(score),
-        "probability": float(probability),
-        "readiness": "ready" if ready else "nurture",
-    }

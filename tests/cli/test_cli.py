@@ -23,8 +23,8 @@ from predictive_scoring.timeline import format_instant
 
 VERBS = (
     "init", "simulate", "validate", "train", "compare", "promote", "rollback", "score", "explain", "replay",
-    "serve", "doctor", "monitor", "recalibrate", "plan", "connect", "keys", "erase", "subject", "audit", "export",
-    "work",
+    "serve", "doctor", "monitor", "recalibrate", "plan", "connect", "keys", "webhooks", "erase", "subject", "audit",
+    "export", "work",
 )  # fmt: skip
 PROGRAM = Path(sys.executable).with_name("predictive-scoring")
 COMMANDS = typer.main.get_command(app).commands

@@ -1,6 +1,7 @@
 """The verbs on the store, through the command line."""
 
 import json
+import time
 
 import pandas as pd
 import pytest
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from predictive_scoring.cli.app import app
 from predictive_scoring.keeping.store.opening import open_store
+from predictive_scoring.keeping.store.outbox import Outgoing, not_delivered, post, take_due
 from predictive_scoring.keeping.vectors import FOLDER, ServedVector, VectorLog
 from store_messages import NOON, event, identify, ingested
 
@@ -66,9 +68,47 @@ def test_a_key_is_made_listed_and_revoked(call):
     assert json.loads(call("audit", "verify", "--json"))["rows"] == 3
 
 
+def test_webhooks_that_were_given_up_are_listed_and_tried_again(call, store):
+    assert json.loads(call("webhooks", "list", "--json")) == {"waiting": 0, "given_up": 0, "messages": []}
+    assert call("webhooks", "list") == "0 on their way, 0 given up.\n"
+
+    def give_up(tx):
+        post(
+            tx,
+            [Outgoing("crm", "score.changed", '{"secret":"body"}', lead) for lead in ("jane", "john")],
+            NOON,
+        )
+        first, second = (one.message_id for one in take_due(tx, NOON, 10, 60))
+        for one in (first, second):
+            not_delivered(tx, one, "HTTP 500", attempts=10, due=NOON, dead=True)
+        return first, second
+
+    first, second = store.write(give_up)
+    listed = json.loads(call("webhooks", "list", "--json"))
+    assert (listed["waiting"], listed["given_up"]) == (0, 2)
+    assert listed["messages"][0] == {
+        "message": first,
+        "to": "crm",
+        "event": "score.changed",
+        "lead": "jane",
+        "created": "2026-11-10T12:00:00Z",
+        "attempts": 10,
+        "last_error": "HTTP 500",
+    }
+    assert "john" in call("webhooks", "list")
+    assert json.loads(call("webhooks", "retry", first, first + 99, "--json")) == {"retried": 1}
+    assert json.loads(call("webhooks", "list", "--json"))["messages"][0]["message"] == second
+    assert call("webhooks", "retry").startswith("1 will be tried again")
+    assert call("webhooks", "list") == "2 on their way, 0 given up.\n"
+    due = store.write(lambda tx: take_due(tx, int(time.time()) + 1, 10, 60))
+    assert [(one.message_id, one.attempts) for one in due] == [(first, 0), (second, 0)]
+    assert json.loads(call("audit", "verify", "--json"))["rows"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        (("webhooks", "send"), "InvalidSetting"),
         (("keys", "make"), "InvalidSetting"),
         (("keys", "create"), "InvalidSetting"),
         (("keys", "create", "--name", "x"), "InvalidSetting"),

@@ -1,8 +1,6 @@
 """Webhooks out, until they arrive or are given up; HubSpot's webhooks in."""
 
 import json
-import os
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import strategies as st
 
 from crm_servers import CLIENT, NOW, Clock, Fault, Receiver
 from predictive_scoring.connectors.hubspot_webhooks import read_hubspot
-from predictive_scoring.connectors.outbox import FileOutbox, MemoryOutbox, Waiting
+from predictive_scoring.connectors.outbox import MemoryOutbox
 from predictive_scoring.connectors.signatures import SeenInMemory, verify_standard
 from predictive_scoring.connectors.webhooks_out import (
     DELAYS,
@@ -34,9 +32,9 @@ def receiver():
     server.close()
 
 
-@pytest.fixture(params=["memory", "file"])
-def outbox(request, tmp_path):
-    return MemoryOutbox() if request.param == "memory" else FileOutbox(tmp_path / "outbox.jsonl")
+@pytest.fixture
+def outbox():
+    return MemoryOutbox()
 
 
 def endpoint(receiver, name="crm", secrets=(SECRET,)):
@@ -83,9 +81,6 @@ def test_the_published_schedule_and_then_the_dead_letter(receiver, outbox):
     assert len({headers["webhook-timestamp"] for headers, _ in receiver.got}) == 10
     (dead,) = outbox.dead()
     assert (dead.attempts, dead.last) == (10, "HTTP 500")
-    assert outbox.revive(NOW) == 1
-    assert outbox.dead() == []
-    assert len(outbox.due(NOW, 5)) == 1
 
 
 def test_retry_after_puts_it_off_and_a_busy_endpoint_is_left_alone(receiver, outbox, clock):
@@ -147,24 +142,6 @@ def test_an_endpoint_that_would_not_be_safe_is_refused(address, secrets):
     with pytest.raises(InvalidSetting):
         Endpoint("crm", address, secrets)
     assert SECRET not in repr(Endpoint("crm", "https://x", (SECRET,)))
-
-
-def test_a_journal_survives_a_kill_in_the_middle_of_a_line(tmp_path):
-    path = tmp_path / "outbox.jsonl"
-    first = FileOutbox(path)
-    for number in range(4):
-        first.put(Waiting(f"msg_{number}", "crm", "{}", NOW))
-    first.remove(first.due(NOW, 1)[0])
-    first.put(replace(first.due(NOW, 1)[0], attempts=2, due=NOW + 9))
-    os.truncate(path, path.stat().st_size - 7)
-    again = FileOutbox(path)
-    assert [(one.message_id, one.attempts) for one in again.due(NOW, 9)] == [
-        ("msg_1", 0),
-        ("msg_2", 0),
-        ("msg_3", 0),
-    ]
-    assert len(path.read_text().splitlines()) == 3
-    assert FileOutbox(path).due(NOW, 9) == again.due(NOW, 9)
 
 
 def test_the_body_says_what_a_crm_shows_and_no_more():

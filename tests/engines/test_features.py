@@ -15,7 +15,7 @@ from predictive_scoring.data.engines import Engine, connect_duckdb
 from predictive_scoring.features.aggregates import Value
 from predictive_scoring.features.batch import feature_table, weekly_count_table
 from predictive_scoring.features.definitions import EventFeature
-from predictive_scoring.features.online import feature_values, weekly_counts
+from predictive_scoring.features.online import WeekCounter, feature_values, seen_events
 from predictive_scoring.schema import LEAD_CREATED, Event, Lead
 from predictive_scoring.timeline import DAY, WEEK
 
@@ -156,8 +156,9 @@ def test_every_feature_of_random_histories_equals_its_fold(reading: Reading, eng
 
 
 def test_weekly_counts_of_random_histories_equal_their_fold(reading: Reading) -> None:
+    count = WeekCounter(FAMILIES, WEEKS)
     for (lead, cutoff), expressed in zip(reading.pairs, reading.weekly(), strict=True):
-        assert weekly_counts(lead, cutoff, FAMILIES, WEEKS) == expressed, (lead.lead_id, cutoff)
+        assert count(seen_events(lead, cutoff), cutoff) == expressed, (lead.lead_id, cutoff)
 
 
 # ---------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from predictive_scoring.data.feature_frame import feature_frame
 from predictive_scoring.features.aggregates import AGGREGATES, Value
 from predictive_scoring.features.definitions import AttributeFeature, EventFeature
 from predictive_scoring.features.filters import EventFilter
-from predictive_scoring.features.online import feature_values, weekly_counts
+from predictive_scoring.features.online import WeekCounter, feature_values, seen_events
 from predictive_scoring.features.transforms import shipped_transforms
 from predictive_scoring.schema import AttributeChange, Event, Lead
 from predictive_scoring.timeline import DAY, WEEK
@@ -95,9 +95,10 @@ def test_weekly_counts_equal_the_weekly_count_table_and_a_count_by_hand(
     engine: Engine, leads: list[Lead]
 ) -> None:
     engine.fill(leads, CUTOFFS)
+    count = WeekCounter(FAMILIES, engine.weeks)
     for (lead_id, cutoff), expressed in engine.weekly().items():
         lead = next(lead for lead in leads if lead.lead_id == lead_id)
-        assert weekly_counts(lead, cutoff, FAMILIES, engine.weeks) == expressed
+        assert count(seen_events(lead, cutoff), cutoff) == expressed
         for back in range(engine.weeks):
             ages = range(back * WEEK + 1, (back + 1) * WEEK + 1)
             by_hand = [
@@ -290,7 +291,8 @@ def test_what_happens_or_is_learned_at_or_after_the_cutoff_changes_nothing(
     )
     more = [replace(leads[0], events=(*leads[0].events, *unseen)), *leads[1:]]
     assert feature_values(more[0], cutoff, FEATURES) == feature_values(leads[0], cutoff, FEATURES)
-    assert weekly_counts(more[0], cutoff, FAMILIES, 26) == weekly_counts(leads[0], cutoff, FAMILIES, 26)
+    count = WeekCounter(FAMILIES, 26)
+    assert count(seen_events(more[0], cutoff), cutoff) == count(seen_events(leads[0], cutoff), cutoff)
     before, weeks_before = lean.read(leads, [cutoff]), lean.weekly()
     after = lean.read(more, [cutoff])
     for lead in leads:

@@ -82,7 +82,7 @@ def test_the_bento_builds_without_a_network(tmp_path):
     assert done.returncode == 0, done.stderr
     (source,) = tmp_path.glob("bentos/predictive_scoring/*/src")
     assert (source / "serving" / "service.py").is_file()
-    assert (source / "src" / "predictive_scoring" / "scoring.py").is_file()
+    assert (source / "src" / "predictive_scoring" / "scoring" / "scorer.py").is_file()
 
 
 def test_the_image_runs_without_rights_and_is_asked_whether_it_lives():

@@ -10,8 +10,8 @@ import pytest
 from serving.routes.events import EVENTS_EXAMPLE
 
 from predictive_scoring.keeping.store.histories import read_lead
-from predictive_scoring.keeping.store.rescoring import waiting
 from predictive_scoring.timeline import format_instant, parse_instant
+from store_messages import waiting
 
 SECRET = "jane.doe@example.com"
 YESTERDAY = format_instant(int(time.time()) - 86_400)
@@ -78,7 +78,7 @@ def test_what_was_told_is_known_and_scored_at_once(api, api_store, lead):
     assert stored.created == parse_instant("2026-06-28T08:00:00Z")
     assert stored.attributes["company_size"] == 240
     assert [event.event_type for event in stored.events].count("pricing_view") == 4
-    assert api_store.read(lambda tx: waiting(tx, [lead])) == {lead}
+    assert lead in waiting(api_store)
     after = api.get(f"/v1/leads/{lead}").json()
     assert after["score"] > first["score"]
     by_id = api.post("/v1/score", json={"leads": [{"lead_id": lead}]}).json()["scores"][0]

@@ -28,15 +28,12 @@ from predictive_scoring.keeping.store.outbox import (
 from predictive_scoring.keeping.store.rescoring import (
     backlog,
     done,
-    give_back,
-    mark_all,
     mark_outdated,
     still_ours,
     take,
-    waiting,
 )
 from predictive_scoring.schema import Touch
-from store_messages import NOON, event, identify, ingested
+from store_messages import NOON, event, identify, ingested, waiting
 from store_scores import append, scored
 
 LEADS = [f"L-{n}" for n in range(5)]
@@ -74,20 +71,12 @@ def test_leads_whose_worker_died_come_up_again_and_the_longest_waiting_come_firs
     assert (state.waiting, state.claimed, state.oldest) == (6, 6, NOON + 1)
 
 
-def test_after_a_promotion_every_lead_is_scored_again(filled):
-    filled.write(lambda tx: done(tx, take(tx, NOON + 10, 10, 60)))
-    ingested(filled, event("v", None, anonymous_id="a"))
-    assert filled.write(lambda tx: mark_all(tx, NOON + 20)) == 5
-    assert len(filled.write(lambda tx: take(tx, NOON + 20, 10, 60))) == 5
-
-
 def test_who_was_too_slow_learns_that_another_one_took_the_leads(filled):
     slow = filled.write(lambda tx: take(tx, NOON + 10, 3, 60))
     ingested(filled, event("more", "L-1", 11))
     assert filled.write(lambda tx: still_ours(tx, slow)) == slow
     quick = filled.write(lambda tx: take(tx, NOON + 70, 2, 60))
     assert [one.lead_id for one in filled.write(lambda tx: still_ours(tx, slow))] == ["L-2"]
-    filled.write(lambda tx: give_back(tx, slow))
     assert [one.lead_id for one in filled.write(lambda tx: take(tx, NOON + 70, 9, 60))] == [
         "L-2",
         "L-3",
@@ -109,10 +98,10 @@ def test_outdated_are_those_without_a_score_of_another_bundle_or_from_too_long_a
 
     assert marked() == 2
     # L-3 waits anyway.
-    assert filled.read(lambda tx: waiting(tx, [*LEADS, "nobody"])) == {"L-1", "L-3", "L-4"}
+    assert waiting(filled) == {"L-1", "L-3", "L-4"}
     assert marked() == 0
     assert [marked("sha256:bb", limit=1) for _ in range(3)] == [1, 1, 0]
-    assert filled.read(lambda tx: waiting(tx, LEADS)) == set(LEADS)
+    assert waiting(filled) == set(LEADS)
 
 
 # Jobs ---------------------------------------------------------------------------------------------------------

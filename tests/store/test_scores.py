@@ -8,15 +8,17 @@ import pytest
 from sqlalchemy import LargeBinary, cast, select
 
 from predictive_scoring.keeping.store import tables
+from predictive_scoring.keeping.store.messages import Message
 from predictive_scoring.keeping.store.opening import open_store
+from predictive_scoring.keeping.store.rescoring import done, take
 from predictive_scoring.keeping.store.scores import (
     append_scores,
     counts,
     forget_superseded,
-    latest_score,
+    holding_score,
+    latest_scores,
     page,
     ranked,
-    score_history,
     sides,
 )
 from predictive_scoring.schema import Reason, Score
@@ -39,7 +41,7 @@ def test_a_score_is_kept_whole(store):
     ingested(store, event("e1"))
     one = scored("L-1")
     assert append(store, one) == ()
-    kept = store.read(lambda tx: latest_score(tx, "L-1"))
+    kept = store.read(lambda tx: latest_scores(tx, ["L-1"]))["L-1"]
     assert Score.model_validate_json(kept.document) == one.score
     assert (kept.cursor, kept.lead_id, kept.scored_at) == (1, "L-1", NOON)
     row = store.read(lambda tx: tx.rows(select(tables.scores))[0])
@@ -69,10 +71,28 @@ def test_the_latest_score_is_the_one_of_the_latest_instant(store):
     ingested(store, event("e1"))
     append(store, scored("L-1", 40, at=10), scored("L-1", 41, at=10))
     append(store, scored("L-1", 30, at=5))
-    kept = store.read(lambda tx: latest_score(tx, "L-1"))
+    kept = store.read(lambda tx: latest_scores(tx, ["L-1"]))["L-1"]
     assert json.loads(kept.document)["score"] == 41
-    history = store.read(lambda tx: score_history(tx, "L-1"))
-    assert [json.loads(one.document)["score"] for one in history] == [30, 41, 40]
+    assert [json.loads(row.document)["score"] for row in pages(store, every=True)] == [40, 41, 30]
+
+
+def test_a_score_holds_by_any_of_the_leads_ids_until_something_is_told_of_it(store):
+    def holding(lead_id):
+        found = store.read(lambda tx: holding_score(tx, lead_id))
+        return None if found is None else (found.bundle, json.loads(found.document)["score"])
+
+    ingested(store, event("e1", anonymous_id="a"), Message("m", NOON, NOON, "L-1", previous_id="old"))
+    append(store, scored("L-1", 40))
+    # It waits since the events came.
+    assert holding("L-1") is None
+    store.write(lambda tx: done(tx, take(tx, NOON + 99, 10, 60)))
+    append(store, scored("L-1", 41, at=5))
+    for one in ("L-1", "old", "anonymous:a"):
+        assert holding(one) == ("sha256:aa", 41)
+    for one in ("nobody", ""):
+        assert holding(one) is None
+    ingested(store, event("e2", at=9))
+    assert holding("old") is None
 
 
 def test_pages_hold_each_leads_latest_score_once_and_a_new_one_comes_again(store):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import typer
 from pydantic import ValidationError
@@ -27,7 +27,7 @@ from predictive_scoring.data.sinks import write_text
 from predictive_scoring.data.sources import read_text
 from predictive_scoring.errors import InvalidDocument, InvalidSetting, PredictiveScoringError
 from predictive_scoring.keeping.store.connection import Store
-from predictive_scoring.live.crm import note_folder, push_changed
+from predictive_scoring.live.crm import PushedChanges, note_folder, push_changed
 from predictive_scoring.live.loading import load_tables
 from predictive_scoring.schema import Score
 from predictive_scoring.timeline import format_instant, parse_duration, parse_instant
@@ -67,7 +67,7 @@ def connect(
         _pull(system, project, folder, first, fields, deadline, as_json, store, url)
     elif store is not None:
         with opened_store(project, store, url) as (_, kept):
-            _push_changed(system, folder, kept, key, create_fields, dry_run, deadline, as_json)
+            _push(system, folder, kept, key, create_fields, dry_run, deadline, as_json)
     else:
         _push(system, folder, scores, key, create_fields, dry_run, deadline, as_json)
 
@@ -137,72 +137,39 @@ def _draft(project: Path, folder: Path, pulled: Pulled) -> list[str]:
 def _push(
     system: str,
     folder: Path,
-    scores: Path,
+    source: Path | Store,
     key: str | None,
     create_fields: bool,
     dry_run: bool,
     deadline: str,
     as_json: bool,
 ) -> None:
+    """Write into the CRM what changed since the last push, in a file of scores or in the store."""
     names = HUBSPOT_NAMES if system == "hubspot" else SALESFORCE_NAMES
-    read = _scores(scores)
     written = WrittenFile(folder / ".push" / "written.jsonl")
-    found = changes(read, names, written)
-    document: dict[str, Any] = {
-        "scores": len(read),
-        "changed": len(found),
-        "unchanged": len({score.lead_id for score in read}) - len(found),
-    }
-    pushed = Pushed()
-    if found and not dry_run:
+
+    @contextmanager
+    def writing(what: str) -> Iterator[Callable[[Sequence[Change]], Pushed]]:
         token = SYSTEMS[system](os.environ)
         with (
-            steps(f"writing {len(found):,} of {len(read):,} leads to {system}") as say,
+            steps(f"writing {what} to {system}") as say,
             opened(token, world(), _patience(deadline), say) as door,
         ):
-            pushed = _written(system, door, found, names, written, key, create_fields)
-    _tell_pushed(document | pushed.to_document(), pushed, as_json)
+            yield lambda found: _written(system, door, found, names, written, key, create_fields)
 
-
-def _push_changed(
-    system: str,
-    folder: Path,
-    store: Store,
-    key: str | None,
-    create_fields: bool,
-    dry_run: bool,
-    deadline: str,
-    as_json: bool,
-) -> None:
-    """Write into the CRM what changed in the store since the last push."""
-    names = HUBSPOT_NAMES if system == "hubspot" else SALESFORCE_NAMES
-    store.write(lambda tx: note_folder(tx, system, folder))
-    written = WrittenFile(folder / ".push" / "written.jsonl")
-    if dry_run:
-        done = push_changed(store, system, names, written, None)
+    if isinstance(source, Path):
+        read = _scores(source)
+        found = changes(read, names, written)
+        unchanged = len({score.lead_id for score in read}) - len(found)
+        done = PushedChanges(len(read), len(found), unchanged)
+        if found and not dry_run:
+            with writing(f"{len(found):,} of {len(read):,} leads") as write:
+                done.pushed = write(found)
     else:
-        token = SYSTEMS[system](os.environ)
-        with (
-            steps(f"writing what changed to {system}") as say,
-            opened(token, world(), _patience(deadline), say) as door,
-        ):
-            done = push_changed(
-                store,
-                system,
-                names,
-                written,
-                lambda found: _written(system, door, found, names, written, key, create_fields),
-            )
-    document = {
-        "scores": done.looked,
-        "changed": done.changed,
-        "unchanged": done.looked - done.changed,
-        **done.pushed.to_document(),
-    }
-    _tell_pushed(document, done.pushed, as_json)
-
-
-def _tell_pushed(document: Mapping[str, Any], pushed: Pushed, as_json: bool) -> None:
+        source.write(lambda tx: note_folder(tx, system, folder))
+        with nullcontext() if dry_run else writing("what changed") as push:
+            done = push_changed(source, system, names, written, push)
+    document = done.to_document()
     if as_json:
         print_json(document)
     else:
@@ -212,7 +179,7 @@ def _tell_pushed(document: Mapping[str, Any], pushed: Pushed, as_json: bool) -> 
         )
         for reason, number in document["reasons"].items():
             people.print(f"  {number:,} {reason}", markup=False)
-    if pushed.failed:
+    if done.pushed.failed:
         raise typer.Exit(2)
 
 

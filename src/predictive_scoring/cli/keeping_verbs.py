@@ -4,7 +4,7 @@ Heavy imports happen inside them, so that `--help` is quick."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -134,7 +134,40 @@ def keys(
             project=project,
             models=models,
             url=database_url,
-            now=int(datetime.now(UTC).timestamp()),
+            now=int(time.time()),
+            as_json=as_json,
+        )
+
+
+@verbs.command(
+    no_args_is_help=True,
+    epilog=example(
+        "predictive-scoring webhooks list",
+        "predictive-scoring webhooks retry 17 18",
+        "predictive-scoring webhooks retry --json",
+    ),
+)
+def webhooks(
+    action: Annotated[str, typer.Argument(help="list (those that were given up) or retry.")],
+    messages: Annotated[
+        list[int] | None, typer.Argument(help="retry: only these; default: all that were given up.")
+    ] = None,
+    project: ProjectOption = PROJECT,
+    models: ModelsOption = MODELS,
+    database_url: DatabaseOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the webhooks that never arrived and were given up, or try them again from the beginning."""
+    with output.answering(as_json):
+        from predictive_scoring.cli import storing
+
+        storing.webhooks(
+            action,
+            tuple(messages or ()),
+            project=project,
+            models=models,
+            url=database_url,
+            now=int(time.time()),
             as_json=as_json,
         )
 
@@ -161,7 +194,7 @@ def erase(
             project=project,
             models=models,
             url=database_url,
-            now=int(datetime.now(UTC).timestamp()),
+            now=int(time.time()),
             as_json=as_json,
         )
 

@@ -16,7 +16,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
-from types import FrameType
 from typing import Any
 
 log = logging.getLogger("predictive_scoring.launcher")
@@ -63,7 +62,7 @@ class Child:
             start_new_session=True,
             pass_fds=self.descriptors,
             # The launcher runs no threads, which is what makes code between fork and exec safe.
-            preexec_fn=lambda: _end_with(launcher),  # noqa: PLW1509
+            preexec_fn=lambda: _end_with(launcher),  # noqa: PLW1509 no threads, see above
         )
         self._started, self._due = now, None
 
@@ -139,7 +138,7 @@ def heard_signals() -> Iterator[Signals]:
     """SIGINT and SIGTERM set events for as long as the block runs."""
     heard = Signals()
 
-    def hear(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 the signature of a handler
+    def hear(*_: object) -> None:
         (heard.hurry if heard.stop.is_set() else heard.stop).set()
 
     before: dict[int, Any] = {
@@ -157,8 +156,9 @@ def watch(
 ) -> None:
     """Keep all of them running until a signal asks to stop. `changed` is called after a restart."""
     while not heard.stop.wait(0.1):
-        # A list: every child is looked at, whatever the first one says.
-        if any([child.look(clock()) for child in children]):  # noqa: C419
+        # Every child is looked at, whatever the first one says.
+        looked = [child.look(clock()) for child in children]
+        if any(looked):
             changed()
 
 

@@ -13,30 +13,24 @@ import importlib.util
 import ipaddress
 import json
 import os
-import select
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from predictive_scoring import errors
 from predictive_scoring.cli.processes import Child, Signals, end, heard_signals, watch
-from predictive_scoring.errors import EnvironmentMissing, InvalidSetting, PortInUse, PredictiveScoringError
+from predictive_scoring.cli.starting import preparation, wait_until_ready
+from predictive_scoring.errors import EnvironmentMissing, InvalidSetting, PortInUse
 
 Say = Callable[[str], None]
 
-START_SECONDS = 180.0
-"""How long the workers may take to be ready once the tables are loaded."""
 STOP_SECONDS = 30.0
-"""How long they may take to stop: a second unready, 20 for requests under way, and the background worker's step."""
+"""How long the children may take to stop: a second unready, 20 for requests under way, the background worker's step."""
 DRAIN_VARIABLE = "PREDICTIVE_SCORING_DRAIN_SECONDS"
 """How long a stopping service still takes requests, in seconds, if not one (`serving/worker.py`)."""
 MOST_DRAIN = 300.0
@@ -44,8 +38,6 @@ BACKLOG = 2048
 PROCESSES = "processes.json"
 _NAMES = {"localhost": "127.0.0.1", "[::1]": "::1"}
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 where a service that is bound everywhere is asked
-# The probe goes to this machine, whatever proxy the environment names.
-_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 @dataclass(frozen=True)
@@ -113,9 +105,11 @@ def serve(plan: Plan, *, say: Say = lambda _: None) -> int:
         children: list[Child] = []
         # Whatever happens from here on, nothing of them stays.
         stack.callback(lambda: end(children, patience, heard.hurry))
-        preparation = stack.enter_context(_preparation(plan, environment, heard))
+        prepared = stack.enter_context(
+            preparation(plan.project_file, plan.models, plan.database, environment, heard)
+        )
         if plan.is_public:
-            preparation.check_keyed(plan)
+            prepared.check_keyed(plan.host)
         listening = stack.enter_context(_listening(plan.address, plan.port))
         gate, opener = os.pipe()
         stack.callback(os.close, opener)
@@ -127,7 +121,7 @@ def serve(plan: Plan, *, say: Say = lambda _: None) -> int:
         for child in api:
             child.start(time.monotonic())
         os.close(gate)
-        loaded = preparation.is_loaded()
+        loaded = prepared.is_loaded()
         if loaded:
             # Whether somebody is still there to read it is seen below.
             with contextlib.suppress(BrokenPipeError):
@@ -135,13 +129,13 @@ def serve(plan: Plan, *, say: Say = lambda _: None) -> int:
         for child in api:
             # One that is started again need not wait for the gate.
             child.command, child.descriptors = child.command[:-2], (listening.fileno(),)
-        if loaded and _wait_until_ready(plan, api, run, heard):
+        if loaded and wait_until_ready(plan.root, api, run, heard):
             if plan.background:
                 children.append(_background(plan, environment))
                 children[-1].start(time.monotonic())
             _note(run, children)
             say(
-                f"Serving {preparation.name} on {plan.root} (pages) and {plan.root}/v1/score (API). Ctrl-C stops."
+                f"Serving {prepared.name} on {plan.root} (pages) and {plan.root}/v1/score (API). Ctrl-C stops."
             )
             _stay(run, children, heard)
     say("Stopped.")
@@ -282,123 +276,3 @@ def _background(plan: Plan, environment: Mapping[str, str]) -> Child:
     command = [sys.executable, "-P", "-c", run, "work"]
     command += ["--project", str(plan.project_file.resolve()), "--models", str(plan.models.resolve())]
     return Child("background", command, environment, first_wait=1.0)
-
-
-@dataclass
-class _Preparation:
-    """The child that loads the tables. What it says is read line by line."""
-
-    process: subprocess.Popen[bytes]
-    heard: Signals
-    name: str = ""
-
-    def check_keyed(self, plan: Plan) -> None:
-        """Wait for the open store. Raises InvalidSetting where it holds no valid key."""
-        document = self._read()
-        if document is not None and not document["keyed"]:
-            raise InvalidSetting(
-                what=f"{plan.host} is reached by others, and the store holds no valid key",
-                where="--host",
-                remedy="Make one first: predictive-scoring keys create --name CRM --scope crm. Or leave out --host "
-                "(127.0.0.1).",
-            )
-
-    def is_loaded(self) -> bool:
-        """Wait for the tables; False: a signal asks to stop."""
-        document: Mapping[str, Any] | None = {}
-        while document is not None and "loaded" not in document:
-            document = self._read()
-        return document is not None
-
-    def _read(self) -> Mapping[str, Any] | None:
-        """What it says next; None: a signal asks to stop. Raises the error that it met."""
-        answers = self.process.stdout
-        if answers is None:
-            raise AssertionError("it was started with a pipe")
-        while not self.heard.stop.is_set():
-            if not select.select([answers], [], [], 0.05)[0]:
-                continue
-            line = answers.readline()
-            if not line:
-                raise _ended("the preparation of the store", self.process.wait())
-            document: dict[str, Any] = json.loads(line)
-            if "error" in document:
-                raise _refusal(document)
-            self.name = document.get("name", self.name)
-            return document
-        return None
-
-
-@contextlib.contextmanager
-def _preparation(plan: Plan, environment: Mapping[str, str], heard: Signals) -> Iterator[_Preparation]:
-    command = [sys.executable, "-P", "-m", "predictive_scoring.cli.loading"]
-    command += ["--project", str(plan.project_file), "--models", str(plan.models)]
-    if plan.database:
-        command += ["--database", plan.database]
-    child = Child("preparation", command, environment)
-    child.start(time.monotonic(), answering=True)
-    try:
-        if child.process is None:
-            raise AssertionError("it was just started")
-        yield _Preparation(child.process, heard)
-    finally:
-        end([child], 5.0, heard.hurry)
-        if child.process is not None and child.process.stdout is not None:
-            child.process.stdout.close()
-
-
-def _ended(who: str, code: int | None) -> EnvironmentMissing:
-    return EnvironmentMissing(
-        what=f"{who} ended by itself (exit code {code})",
-        where="predictive-scoring serve",
-        remedy="Its last lines above say why; predictive-scoring doctor checks the environment.",
-    )
-
-
-def _wait_until_ready(plan: Plan, api: Sequence[Child], run: Path, heard: Signals) -> bool:
-    """True when every worker can score, False when somebody asked to stop.
-
-    Raises the service's own refusal, or EnvironmentMissing when a worker ended or it takes too long."""
-    until = time.monotonic() + START_SECONDS
-    while not heard.stop.is_set():
-        for child in api:
-            if child.exit_code is not None:
-                raise _ended(f"the worker {child.name}", child.exit_code)
-        status, document = _probe(f"{plan.root}/readyz")
-        if status == 200 and all((run / f"{child.name}.ready").exists() for child in api):
-            return True
-        # A named error tells a failed start from one under way.
-        if status == 503 and document.get("error"):
-            raise _refusal(document)
-        if time.monotonic() > until:
-            raise EnvironmentMissing(
-                what=f"the service was not ready within {START_SECONDS:g} seconds",
-                where=f"{plan.root}/readyz",
-                remedy="Its lines above say how far it came; predictive-scoring doctor checks the environment.",
-            )
-        heard.stop.wait(0.05)
-    return False
-
-
-def _refusal(document: Mapping[str, Any]) -> PredictiveScoringError:
-    kind = getattr(errors, str(document.get("error")), None)
-    if not (isinstance(kind, type) and issubclass(kind, PredictiveScoringError)):
-        kind = EnvironmentMissing
-    said = document.get("detail") or document.get("what")
-    refusal: PredictiveScoringError = kind(
-        what=str(said), where=str(document.get("where")), remedy=str(document.get("remedy"))
-    )
-    return refusal
-
-
-def _probe(url: str) -> tuple[int, dict[str, Any]]:
-    try:
-        with _DIRECTLY.open(url, timeout=5) as answer:
-            return answer.status, {}
-    except urllib.error.HTTPError as refused:
-        with contextlib.suppress(ValueError, OSError):
-            document = json.loads(refused.read())
-            return refused.code, document if isinstance(document, dict) else {}
-        return refused.code, {}
-    except OSError:
-        return 0, {}

@@ -1,4 +1,4 @@
-"""The verbs on the store: keys, erase, subject, audit, export."""
+"""The verbs on the store: keys, webhooks, erase, subject, audit, export."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from rich.table import Table
 from predictive_scoring.cli.output import people, print_json, show, steps
 from predictive_scoring.data.sources import ProjectFile, load_project
 from predictive_scoring.errors import AuditChainBroken, InvalidSetting
-from predictive_scoring.keeping.store.audit import Verdict, verify
-from predictive_scoring.keeping.store.connection import Store
+from predictive_scoring.keeping.store.audit import Verdict, note, verify
+from predictive_scoring.keeping.store.connection import Store, Transaction
 from predictive_scoring.keeping.store.keys import Key, create_key, list_keys, revoke_key
 from predictive_scoring.keeping.store.opening import database_url, open_store
+from predictive_scoring.keeping.store.outbox import dead_letters, outbox_counts, revive
 from predictive_scoring.keeping.store.subject import subject_report
 from predictive_scoring.keeping.vectors import FOLDER, VectorLog
 from predictive_scoring.live.crm import erase_everywhere, usual_folders
 from predictive_scoring.timeline import format_instant, parse_duration
 
 ACTIONS = ("create", "list", "revoke")
+SHOWN = 100
+"""Messages in a list."""
 
 
 @contextmanager
@@ -103,6 +106,61 @@ def _key(key: Key, now: int) -> dict[str, Any]:
         for name, value in (("created", key.created), ("expires", key.expires), ("revoked", key.revoked))
     }
     return {"key_id": key.key_id, "name": key.name, "scopes": list(key.scopes), **instants, "state": state}
+
+
+def webhooks(
+    action: str,
+    messages: tuple[int, ...],
+    *,
+    project: Path,
+    models: Path,
+    url: str | None,
+    now: int,
+    as_json: bool,
+) -> None:
+    """List the webhooks that were given up, the oldest `SHOWN` of them, or make them due again."""
+    if action == "list":
+        with opened_store(project, models, url) as (_, store):
+            letters, (waiting, dead) = store.read(lambda tx: (dead_letters(tx, SHOWN), outbox_counts(tx)))
+        rows = [
+            {
+                "message": one.message_id,
+                "to": one.destination,
+                "event": one.event_type,
+                "lead": one.lead_id,
+                "created": format_instant(one.created),
+                "attempts": one.attempts,
+                "last_error": one.last_error,
+            }
+            for one in letters
+        ]
+        if as_json:
+            print_json({"waiting": waiting, "given_up": dead, "messages": rows})
+            return
+        if rows:
+            table = Table(*rows[0])
+            for row in rows:
+                table.add_row(*(show(value) for value in row.values()))
+            people.print(table)
+        more = f", the oldest {len(rows)} of them above" if dead > len(rows) else ""
+        people.print(f"{waiting} on their way, {dead} given up{more}.")
+    elif action == "retry":
+
+        def again(tx: Transaction) -> int:
+            count = revive(tx, now, messages or None)
+            note(tx, now, "cli", "webhooks_retried", details={"messages": count})
+            return count
+
+        with opened_store(project, models, url) as (_, store):
+            count = store.write(again)
+        if as_json:
+            print_json({"retried": count})
+        else:
+            people.print(f"{count} will be tried again by the background worker, from the beginning.")
+    else:
+        raise InvalidSetting(
+            what=f"webhooks does not know {action!r}", where="webhooks", remedy="Write webhooks list|retry."
+        )
 
 
 def erase(

@@ -4,7 +4,7 @@ Heavy imports happen inside them, so that `--help` is quick."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -81,7 +81,7 @@ def score(
             as_json,
             engine_opener(engine, dsn, master),
             keep_vectors=keep_vectors,
-            now=int(datetime.now(UTC).timestamp()),
+            now=int(time.time()),
             previous=previous,
             shadow=None if version is None else (version, tracking_uri),
         )

@@ -85,12 +85,12 @@ def verify_standard(
     body: bytes,
     secrets: Sequence[str],
     now: int,
-    seen: Seen,
+    seen: Seen | None,
     tolerance: int = TOLERANCE,
 ) -> str:
     """The id of a message that is signed with one of `secrets`, in time and for the first time; `now` in epoch seconds.
 
-    Raises SignatureRefused, which does not say more than that."""
+    `seen` None: it may come twice. Raises SignatureRefused, which does not say more than that."""
     given = {name.lower(): value for name, value in headers.items()}
     message_id, signatures = given.get("webhook-id", ""), given.get("webhook-signature", "")
     timestamp = _whole(given.get("webhook-timestamp", ""))
@@ -103,7 +103,7 @@ def verify_standard(
     ]
     # Every pair is compared, so that the time taken does not tell which one fits.
     fits = [hmac.compare_digest(one, other) for one in offered for other in wanted]
-    if not any(fits) or not seen.first_time(f"standard:{message_id}", now):
+    if not any(fits) or (seen is not None and not seen.first_time(f"standard:{message_id}", now)):
         raise _refused()
     return message_id
 
@@ -115,12 +115,13 @@ def verify_hubspot(
     body: bytes,
     secret: str,
     now: int,
-    seen: Seen,
+    seen: Seen | None,
     tolerance: int = TOLERANCE,
 ) -> None:
     """Accept a request that HubSpot signed (version 3) with the app's client secret, in time and for the first time.
 
-    `uri` is the whole address as HubSpot called it, with scheme, host and query. Raises SignatureRefused."""
+    `uri` is the whole address as HubSpot called it, with scheme, host and query. `seen` None: it may come twice. Raises
+    SignatureRefused."""
     given = {name.lower(): value for name, value in headers.items()}
     signature, stamp = given.get("x-hubspot-signature-v3", ""), given.get("x-hubspot-request-timestamp", "")
     milliseconds = _whole(stamp)
@@ -129,7 +130,7 @@ def verify_hubspot(
     signed = f"{method.upper()}{decoded_uri(uri)}".encode() + body + stamp.encode()
     wanted = base64.b64encode(hmac.digest(secret.encode(), signed, hashlib.sha256))
     fits = hmac.compare_digest(wanted, signature.encode("utf-8", "replace"))
-    if not fits or not seen.first_time(f"hubspot:{signature}", now):
+    if not fits or (seen is not None and not seen.first_time(f"hubspot:{signature}", now)):
         raise _refused()
 
 

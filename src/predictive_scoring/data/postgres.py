@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from ibis.backends.postgres import Backend as PostgresBackend
 
 _NUMBERS = ("smallint", "integer", "bigint", "real", "double precision")
-_NULL = "\\N"
 
 
 @dataclass(frozen=True)

@@ -106,11 +106,6 @@ class TableProfile:
         ).fetchall()
         return {str(value): int(number) for value, number in rows}
 
-    def pairs(self, one: str, other: str) -> list[tuple[str, str]]:
-        """The different pairs of texts in two columns, without those that lack one."""
-        rows = self._rows(f"SELECT DISTINCT {quoted(one)}, {quoted(other)} FROM cells")
-        return [(str(a), str(b)) for a, b in rows if a is not None and b is not None]
-
     def is_key(self, column: str) -> bool:
         """Every row has a value and no two rows share one."""
         name = quoted(column)

@@ -239,7 +239,7 @@ def _start(master: str, log: Path) -> SparkSession:
     try:
         # Spark talks to stderr from before its logging is set up until after it ends: it talks to a file instead.
         with log.open("wb") as talk:
-            gateway = SparkContext._gateway or launch_gateway(  # type: ignore[no-untyped-call]
+            gateway = SparkContext._gateway or launch_gateway(  # type: ignore[no-untyped-call]  # untyped there
                 conf, {"stdout": talk, "stderr": talk}
             )
         context = SparkContext(conf=conf, gateway=gateway)

@@ -56,11 +56,6 @@ class WarehouseProfile(TableProfile):
         )
         return {str(value): int(number) for value, number in rows}
 
-    def pairs(self, one: str, other: str) -> list[tuple[str, str]]:
-        columns = ", ".join(f"CAST({quoted(name)} AS text)" for name in (one, other))
-        rows = self._session.query(f"SELECT DISTINCT {columns} FROM {self.relation}")
-        return [(str(a), str(b)) for a, b in rows if a is not None and b is not None]
-
     def is_key(self, column: str) -> bool:
         rows, distinct = self._session.query(
             f"SELECT count(*), count(DISTINCT {quoted(column)}) FROM {self.relation}"

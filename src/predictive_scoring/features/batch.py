@@ -229,7 +229,7 @@ def weekly_count_table(
     observations: ir.Table, events: ir.Table, families: Sequence[frozenset[str]], weeks: int
 ) -> ir.Table:
     """Rows (observation_id, week, family, events) of non-zero weekly counts; week 0 is the oldest of
-    `weeks`. The same counts as `online.weekly_counts`."""
+    `weeks`. The same counts as `online.WeekCounter`."""
     several = []
     joined = observations.join(events, "lead_id")
     dated = joined.mutate(age=age(joined["occurred"], joined["cutoff"]))

@@ -198,8 +198,3 @@ class WeekCounter:
                     for column in columns:
                         counts[self.weeks - 1 - week][column] += 1
         return counts
-
-
-def weekly_counts(lead: Lead, cutoff: int, families: Sequence[frozenset[str]], weeks: int) -> list[list[int]]:
-    """The counts of a `WeekCounter` for one lead at one cutoff."""
-    return WeekCounter(families, weeks)(seen_events(lead, cutoff), cutoff)

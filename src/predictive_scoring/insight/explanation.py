@@ -162,18 +162,6 @@ def _points(contribution: float) -> int:
     return round(contribution * SCORE_POINTS_PER_LOG_ODDS)
 
 
-def explain(
-    features: Sequence[Feature],
-    values: Mapping[str, Value],
-    base: float,
-    contributions: Sequence[float],
-    limit: float,
-    output: float,
-) -> Explanation:
-    """`Explainer.explanation` of one lead."""
-    return Explainer(tuple(features)).explanation(values, base, contributions, limit, output)
-
-
 def probability_points(explanation: Explanation) -> dict[str, float]:
     """Each row's share of the way from the typical lead's probability p0 to this lead's p, by feature.
 
@@ -186,18 +174,6 @@ def probability_points(explanation: Explanation) -> dict[str, float]:
     # Below 1e-9 the quotient is rounding noise, and the limit is right to nine digits.
     slope = (p - p0) / distance if abs(distance) > 1e-9 else p0 * (1.0 - p0)
     return {row.feature: row.contribution * slope for row in explanation.rows}
-
-
-def fit_and_engagement(features: Sequence[Feature], contributions: Floats) -> tuple[Floats, Floats]:
-    """`Explainer.fit_and_engagement` of the contributions (n, k)."""
-    return Explainer(tuple(features)).fit_and_engagement(contributions)
-
-
-def concepts(
-    features: Sequence[Feature], values: Mapping[str, Value], contributions: Sequence[float]
-) -> tuple[Concept, ...]:
-    """`Explainer.concepts` of one lead, all of them."""
-    return Explainer(tuple(features)).concepts(values, contributions)
 
 
 def reasons(found: Sequence[Concept], most: int = 5) -> tuple[Reason, ...]:

@@ -308,7 +308,7 @@ def _new_database(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     root = (path.parent.parent / "mlartifacts").as_uri()
-    store = SqlAlchemyStore(f"sqlite:///{path}", root)  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(f"sqlite:///{path}", root)  # type: ignore[no-untyped-call]  # untyped there
     store.engine.dispose()
 
 

@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from predictive_scoring.connectors.fields import Change, changes
 from predictive_scoring.connectors.pushing import Pushed
@@ -83,11 +85,18 @@ def _forget(folder: LandingFolder, ids: Sequence[str]) -> int:
 
 @dataclass
 class PushedChanges:
-    """Scores looked at, leads whose fields are not as they were last written, and what came of writing them."""
+    """Scores looked at, leads whose fields are not as they were last written, leads whose fields are, and what came of
+    writing them."""
 
     looked: int = 0
     changed: int = 0
+    unchanged: int = 0
     pushed: Pushed = field(default_factory=Pushed)
+
+    def to_document(self) -> dict[str, Any]:
+        """Numbers, and the document of `pushed`."""
+        looked = {"scores": self.looked, "changed": self.changed, "unchanged": self.unchanged}
+        return looked | self.pushed.to_document()
 
 
 def push_changed(
@@ -105,17 +114,18 @@ def push_changed(
     done = PushedChanges()
     cursor = int(store.read(lambda tx: read_fact(tx, _PUSH + system)) or 0)
     while True:
-        found = store.read(lambda tx, after=cursor: page(tx, after, AT_ONCE))  # type: ignore[misc]
+        found = store.read(partial(page, after=cursor, limit=AT_ONCE))
         scores = [Score.model_validate_json(row.document) for row in found.rows]
         changed = changes(scores, names, written)
         done.looked += len(scores)
         done.changed += len(changed)
+        done.unchanged += len(scores) - len(changed)
         if changed and push is not None:
             pushed = push(changed)
             done.pushed.written += pushed.written
             done.pushed.failed |= pushed.failed
         cursor = found.cursor
         if scores and push is not None and not done.pushed.failed:
-            store.write(lambda tx, at=cursor: write_fact(tx, _PUSH + system, str(at)))  # type: ignore[misc]
+            store.write(partial(write_fact, name=_PUSH + system, value=str(cursor)))
         if not found.more:
             return done

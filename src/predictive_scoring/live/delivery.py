@@ -18,13 +18,7 @@ from predictive_scoring.connectors.outbox import Waiting
 from predictive_scoring.connectors.webhooks_out import SCORE_CHANGED, Delivered, Endpoint, score_changed
 from predictive_scoring.errors import InvalidSetting
 from predictive_scoring.keeping.store.connection import Store, Transaction
-from predictive_scoring.keeping.store.outbox import (
-    Outgoing,
-    dead_letters,
-    delivered,
-    not_delivered,
-    take_due,
-)
+from predictive_scoring.keeping.store.outbox import Outgoing, delivered, not_delivered, take_due
 from predictive_scoring.keeping.store.scores import Scored, latest_scores
 from predictive_scoring.schema import Score
 from predictive_scoring.timeline import parse_instant
@@ -123,22 +117,6 @@ class StoreOutbox:
     def remove(self, waiting: Waiting) -> None:
         """See `Outbox`."""
         self._store.write(lambda tx: delivered(tx, _number(waiting.message_id)))
-
-    def dead(self) -> Sequence[Waiting]:
-        """See `Outbox`."""
-        return self._store.read(
-            lambda tx: [
-                Waiting(
-                    _name(tx, one.message_id),
-                    one.destination,
-                    one.payload,
-                    one.due,
-                    one.attempts,
-                    dead=one.last_error or "",
-                )
-                for one in dead_letters(tx)
-            ]
-        )
 
 
 def _name(tx: Transaction, number: int) -> str:

@@ -15,8 +15,7 @@ from predictive_scoring.keeping.store.observed import observed_until
 from predictive_scoring.keeping.store.outbox import post
 from predictive_scoring.keeping.store.scores import Scored, append_scores
 from predictive_scoring.live.delivery import Destinations, announcements
-from predictive_scoring.live.stored import Scored as Answered
-from predictive_scoring.live.stored import StoredScores, score_stored
+from predictive_scoring.live.stored import ScoredLeads, StoredScores, score_stored
 from predictive_scoring.schema import Score
 from predictive_scoring.scoring import Scorer
 from predictive_scoring.timeline import format_instant
@@ -30,7 +29,8 @@ log = logging.getLogger("predictive_scoring.live")
 def score_all(
     store: Store, scorer: Scorer, lead_ids: Sequence[str], as_of: int | None = None
 ) -> StoredScores:
-    """`score_stored`, of which nothing but StoreUnavailable is raised: whatever goes wrong costs one lead."""
+    """`score_stored`, of which nothing but StoreUnavailable is raised: whatever goes wrong, in reading leads too, costs
+    one lead."""
     try:
         return score_stored(store, scorer, lead_ids, as_of)
     except StoreUnavailable:
@@ -40,11 +40,11 @@ def score_all(
         if len(lead_ids) == 1:
             log.exception("scoring_failed")
             at = store.read(observed_until) if as_of is None else as_of
-            return StoredScores({one: one for one in lead_ids}, Answered(failed=frozenset(lead_ids)), at)
+            return StoredScores({one: one for one in lead_ids}, ScoredLeads(failed=frozenset(lead_ids)), at)
     parts = [score_all(store, scorer, [one], as_of) for one in lead_ids]
     return StoredScores(
         {asked: own for part in parts for asked, own in part.leads.items()},
-        Answered(
+        ScoredLeads(
             {own: score for part in parts for own, score in part.scored.scores.items()},
             frozenset().union(*(part.scored.failed for part in parts)),
         ),

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from predictive_scoring.data.engines import Engine, open_engine
@@ -70,7 +71,7 @@ def load_tables(
             chunk = list(tables.stored_leads(ids[start : start + AT_ONCE]).values())
             for first in range(0, len(chunk), PER_WRITE):
                 part = chunk[first : first + PER_WRITE]
-                loaded += store.write(lambda tx, part=part: load_leads(tx, part, until, now))  # type: ignore[misc]
+                loaded += store.write(partial(load_leads, leads=part, until=until, now=now))
                 if progress is not None:
                     progress(start + first + len(part), total)
 

@@ -16,8 +16,7 @@ from predictive_scoring.keeping.store.activity import Feedback, latest_feedback
 from predictive_scoring.keeping.store.connection import Store, Transaction
 from predictive_scoring.keeping.store.histories import read_lead, read_leads
 from predictive_scoring.keeping.store.observed import observed_until
-from predictive_scoring.keeping.store.rescoring import waiting
-from predictive_scoring.keeping.store.scores import KeptScore, latest_score, rank_of, sides
+from predictive_scoring.keeping.store.scores import HoldingScore, holding_score, rank_of, sides
 from predictive_scoring.schema import Lead, Score
 from predictive_scoring.scoring import Scorer, Served, Sides
 
@@ -34,7 +33,7 @@ class StoredScore:
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredLeads:
     """Scores by the lead's own id, and the ids whose scoring failed (the log says why)."""
 
     scores: Mapping[str, StoredScore] = field(default_factory=dict)
@@ -48,7 +47,7 @@ def score_leads(
     *,
     served: Served | None = None,
     previous: Sides | None = None,
-) -> Scored:
+) -> ScoredLeads:
     """Scores of leads in hand (each id once) at `as_of` (epoch seconds). One that cannot be scored costs only
     itself."""
     scores: dict[str, StoredScore] = {}
@@ -60,21 +59,21 @@ def score_leads(
             served(documents, values)
 
     if not leads:
-        return Scored()
+        return ScoredLeads()
     try:
         scorer.score_many(leads, as_of, keep, previous)
     except (ArithmeticError, LookupError, TypeError, ValueError, PredictiveScoringError):
         # Reading lets nothing through that should end here; if something does, it costs one lead, not all.
         log.exception("scoring %d leads together failed; scoring them one by one", len(leads))
     else:
-        return Scored(scores)
+        return ScoredLeads(scores)
     failed: set[str] = set()
     for lead in leads:
         try:
             scorer.score(lead, as_of, keep, previous)
         except (ArithmeticError, LookupError, TypeError, ValueError, PredictiveScoringError):
             failed.add(lead.lead_id)
-    return Scored(scores, frozenset(failed))
+    return ScoredLeads(scores, frozenset(failed))
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ class StoredScores:
     """The answer to `score_stored`: the id behind each id that was asked for and is known, and the scores."""
 
     leads: Mapping[str, str]
-    scored: Scored
+    scored: ScoredLeads
     as_of: int
 
     def of(self, asked: str) -> StoredScore | None:
@@ -128,21 +127,20 @@ def lead_in_view(store: Store, scorer: Scorer, lead_id: str) -> LeadInView:
     """A stored lead by any of its ids, and its score: the kept one, unless the lead changed or another model serves
     since; then one made now, which nothing keeps. Raises UnknownLead, StoreUnavailable."""
 
-    def read(tx: Transaction) -> tuple[Lead, KeptScore | None, int | None, Feedback | None, Sides, int]:
+    def read(tx: Transaction) -> tuple[Lead, HoldingScore | None, int | None, Feedback | None, Sides, int]:
         lead = read_lead(tx, lead_id, scorer.scoring.project)
         own = lead.lead_id
-        latest = None if waiting(tx, [own]) else latest_score(tx, own)
         said = latest_feedback(tx, own)
-        return lead, latest, rank_of(tx, own), said, sides(tx, [own]), observed_until(tx)
+        return lead, holding_score(tx, own), rank_of(tx, own), said, sides(tx, [own]), observed_until(tx)
 
-    lead, latest, rank, said, previous, until = store.read(read)
-    if latest is not None:
-        score = Score.model_validate_json(latest.document)
-        if score.model.bundle == scorer.reference.bundle:
-            return LeadInView(lead, score, rank, said)
+    lead, holding, rank, said, previous, until = store.read(read)
+    if holding is not None and holding.bundle == scorer.reference.bundle:
+        return LeadInView(lead, Score.model_validate_json(holding.document), rank, said)
     return LeadInView(lead, scorer.score(lead, until, previous=previous), rank, said)
 
 
-def current_score(store: Store, scorer: Scorer, lead_id: str) -> Score:
-    """The score of `lead_in_view`. Raises UnknownLead, StoreUnavailable."""
-    return lead_in_view(store, scorer, lead_id).score
+def document_that_holds(store: Store, scorer: Scorer, lead_id: str) -> str | None:
+    """The Score document (JSON) of a stored lead by any of its ids, if one was kept that holds: see `lead_in_view`.
+    Raises StoreUnavailable."""
+    holding = store.read(lambda tx: holding_score(tx, lead_id))
+    return None if holding is None or holding.bundle != scorer.reference.bundle else holding.document

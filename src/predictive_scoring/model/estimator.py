@@ -39,7 +39,7 @@ RECENT_SHARE = 0.25
 REPLICATES = 50
 
 
-class LeadScorer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LeadScorer(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped bases
     """Calibrated, explained probability of one of two classes: the blend of ridge and small trees behind `train`.
 
     Parameters

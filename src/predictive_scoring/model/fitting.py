@@ -29,8 +29,6 @@ from predictive_scoring.model.tuning import Tuning
 
 Floats = npt.NDArray[np.float64]
 
-CARD_CONVERSIONS = 10
-"""Below this many conversions nothing but the level can be learned: the points card."""
 CARD_SLOPE_SD = {True: 0.5, False: 1.0}
 """How far the truth may lie from a declared and from a default card: the slope of its range is drawn from
 Normal(1, sd^2). A default card is modest on purpose, the truth may well be twice as steep."""

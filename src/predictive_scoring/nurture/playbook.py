@@ -80,7 +80,7 @@ ClockTime = Annotated[
 class _Part(Document):
     """A frozen piece of a playbook. Changing a copy validates it again, and derived values are never carried over."""
 
-    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002 pydantic's
         return type(self).model_validate({**_document(self), **(update or {})})
 
 

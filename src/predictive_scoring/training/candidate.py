@@ -22,7 +22,7 @@ from predictive_scoring.errors import MissingColumn
 from predictive_scoring.features.catalog import views_of
 from predictive_scoring.features.definitions import Feature, FeatureView, features_of
 from predictive_scoring.features.silence import model_features
-from predictive_scoring.insight.explanation import fit_and_engagement
+from predictive_scoring.insight.explanation import Explainer
 from predictive_scoring.insight.stage import StageParameters
 from predictive_scoring.keeping.bundle import ScoringModel
 from predictive_scoring.model.calibrated import CalibratedModel
@@ -351,7 +351,8 @@ def _grading(
     # Thirds of some thousand rows are those of all; contributions are what costs.
     some = known_frame.iloc[:: max(1, len(known_frame) // GRADED_ROWS)]
     _, contributions, _, _ = model.contributions(some)
-    fit, engagement = fit_and_engagement([features[column.name] for column in model.columns], contributions)
+    explainer = Explainer(tuple(features[column.name] for column in model.columns))
+    fit, engagement = explainer.fit_and_engagement(contributions)
     kept = champion.grading.reference_log_odds if champion is not None else None
     if readiness.weekly_capacity is None and readiness.share is not None:
         return learn_grading(logit, fit, engagement, ready_share=readiness.share, reference_log_odds=kept)

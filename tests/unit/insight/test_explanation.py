@@ -15,9 +15,7 @@ from predictive_scoring.features.catalog import catalog
 from predictive_scoring.features.definitions import AttributeFeature, EventFeature, features_of
 from predictive_scoring.insight.explanation import (
     LIMIT_ROW,
-    concepts,
-    explain,
-    fit_and_engagement,
+    Explainer,
     probability_points,
     reasons,
     sentence,
@@ -111,7 +109,7 @@ def test_equal_counts_read_differently_only_where_the_window_differs():
 
 def test_windows_of_one_interest_are_one_concept_whose_contribution_is_their_sum():
     values = {VIEWS_7.name: 2.0, VIEWS_30.name: 9.0, TITLE.name: "CEO"}
-    found = concepts([VIEWS_7, VIEWS_30, TITLE], values, [0.1, 0.25, -0.9])
+    found = Explainer((VIEWS_7, VIEWS_30, TITLE)).concepts(values, [0.1, 0.25, -0.9])
     assert [(c.name, c.contribution) for c in found] == [
         ("Role fit", -0.9),
         ("Site visits", pytest.approx(0.35)),
@@ -120,31 +118,35 @@ def test_windows_of_one_interest_are_one_concept_whose_contribution_is_their_sum
 
 def test_the_feature_that_speaks_pulls_in_the_direction_of_its_concept():
     values = {VIEWS_7.name: 0.0, VIEWS_30.name: 9.0}
-    (raised,) = concepts([VIEWS_7, VIEWS_30], values, [-0.5, 0.6])
+    (raised,) = Explainer((VIEWS_7, VIEWS_30)).concepts(values, [-0.5, 0.6])
     assert raised.feature == VIEWS_30
-    (lowered,) = concepts([VIEWS_7, VIEWS_30], values, [-0.7, 0.6])
+    (lowered,) = Explainer((VIEWS_7, VIEWS_30)).concepts(values, [-0.7, 0.6])
     assert lowered.feature == VIEWS_7
 
 
 def test_a_plainly_worded_feature_speaks_before_a_stronger_technical_one():
     values = {SPENT.name: 500.0, VIEWS_30.name: 9.0}
-    (found,) = concepts([SPENT, VIEWS_30], values, [0.9, 0.1])
+    (found,) = Explainer((SPENT, VIEWS_30)).concepts(values, [0.9, 0.1])
     assert found.feature == VIEWS_30
 
 
 def test_reasons_name_only_what_moves_the_score_by_a_point_but_never_nothing():
     values = {VIEWS_30.name: 1.0, TITLE.name: "CEO"}
-    told = reasons(concepts([VIEWS_30, TITLE], values, [1.0, 0.001]))
+    told = reasons(Explainer((VIEWS_30, TITLE)).concepts(values, [1.0, 0.001]))
     assert [(r.text, r.direction, r.points) for r in told] == [
         ("Viewed pages once in the last 30 days", "raises", 14)
     ]
-    faint = reasons(concepts([VIEWS_30, TITLE], values, [0.001, -0.002]))
+    faint = reasons(Explainer((VIEWS_30, TITLE)).concepts(values, [0.001, -0.002]))
     assert [(r.text, r.direction, r.points) for r in faint] == [("Job title: CEO", "lowers", 0)]
 
 
 def test_at_most_five_reasons_are_told_and_the_strongest_come_first():
-    features = [AttributeFeature(f"a{n}", "category", f"Attribute {n}", f"Concept {n}") for n in range(9)]
-    told = reasons(concepts(features, {f.name: "x" for f in features}, [0.1 * (n + 1) for n in range(9)]))
+    features = tuple(
+        AttributeFeature(f"a{n}", "category", f"Attribute {n}", f"Concept {n}") for n in range(9)
+    )
+    told = reasons(
+        Explainer(features).concepts({f.name: "x" for f in features}, [0.1 * (n + 1) for n in range(9)])
+    )
     assert [r.text for r in told] == [f"Attribute {n}: x" for n in (8, 7, 6, 5, 4)]
 
 
@@ -152,8 +154,7 @@ def test_at_most_five_reasons_are_told_and_the_strongest_come_first():
 
 
 def test_rows_are_ordered_by_size_and_leave_out_what_contributes_nothing():
-    explanation = explain(
-        [VIEWS_7, VIEWS_30, TITLE],
+    explanation = Explainer((VIEWS_7, VIEWS_30, TITLE)).explanation(
         {VIEWS_7.name: 0.0, VIEWS_30.name: 9.0, TITLE.name: "CEO"},
         -2.0,
         [0.0, 0.25, -0.5],
@@ -167,8 +168,8 @@ def test_rows_are_ordered_by_size_and_leave_out_what_contributes_nothing():
 
 
 def test_fit_and_engagement_split_the_contributions_by_who_they_are_and_what_they_did():
-    fit, engagement = fit_and_engagement(
-        [TITLE, VIEWS_7, SIZE], np.array([[1.0, 10.0, 2.0], [0.5, -1.0, 0.0]])
+    fit, engagement = Explainer((TITLE, VIEWS_7, SIZE)).fit_and_engagement(
+        np.array([[1.0, 10.0, 2.0], [0.5, -1.0, 0.0]])
     )
     assert fit.tolist() == [3.0, 0.5]
     assert engagement.tolist() == [10.0, -1.0]

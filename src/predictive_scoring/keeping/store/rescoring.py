@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, update
+from sqlalchemy import and_, bindparam, case, delete, func, or_, select, update
 
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.connection import Transaction
@@ -30,16 +30,6 @@ def mark(tx: Transaction, lead_ids: Iterable[str], now: int) -> None:
     """These leads changed (`now`, epoch seconds)."""
     rows = [{"lead_id": one, "since": now, "version": 1, "claimed_until": 0} for one in sorted(set(lead_ids))]
     tx.insert_rows(tables.rescoring, rows, lambda insert: insert.on_conflict_do_update(**_again()))
-
-
-def mark_all(tx: Transaction, now: int) -> int:
-    """Every known lead is to be scored again, as after a promotion. How many there are."""
-    tx.lock("history")
-    leads, queue = tables.leads, tables.rescoring
-    every = select(leads.c.lead_id, literal(now), literal(1), literal(0)).where(leads.c.identified)
-    insert = tx.insert(queue).from_select(["lead_id", "since", "version", "claimed_until"], every)
-    tx.execute(insert.on_conflict_do_update(**_again()))
-    return int(tx.rows(select(func.count()).select_from(leads).where(leads.c.identified))[0][0])
 
 
 def mark_outdated(tx: Transaction, *, bundle: str, before: int, now: int, limit: int) -> int:
@@ -63,13 +53,6 @@ def outdated(tx: Transaction, *, bundle: str, before: int, limit: int) -> tuple[
         .limit(limit)
     )
     return tuple(row.lead_id for row in found)
-
-
-def waiting(tx: Transaction, lead_ids: Sequence[str]) -> frozenset[str]:
-    """Those of these leads that changed, or were marked, since their last score."""
-    queue = tables.rescoring
-    found = tx.rows(select(queue.c.lead_id).where(tx.among(queue.c.lead_id, lead_ids)))
-    return frozenset(row.lead_id for row in found)
 
 
 def _again() -> dict[str, Any]:
@@ -105,13 +88,6 @@ def still_ours(tx: Transaction, taken: Sequence[Due]) -> tuple[Due, ...]:
     )
     until = {row.lead_id: row.claimed_until for row in tx.rows(held.with_for_update())}
     return tuple(due for due in taken if until.get(due.lead_id) == due.until)
-
-
-def give_back(tx: Transaction, taken: Sequence[Due]) -> None:
-    """These were not scored: anybody may take them at once."""
-    ours = still_ours(tx, taken)
-    mine = tx.among(tables.rescoring.c.lead_id, [due.lead_id for due in ours])
-    tx.execute(update(tables.rescoring).where(mine).values(claimed_until=0))
 
 
 def done(tx: Transaction, taken: Sequence[Due]) -> None:

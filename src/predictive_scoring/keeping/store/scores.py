@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, or_, select
 
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.connection import Transaction
@@ -143,9 +144,36 @@ def page(
     return Page(rows, rows[-1].cursor if rows else after, len(found) > limit)
 
 
-def latest_score(tx: Transaction, lead_id: str) -> KeptScore | None:
-    """The lead's latest score, if it has one."""
-    return latest_scores(tx, [lead_id]).get(lead_id)
+@dataclass(frozen=True, slots=True)
+class HoldingScore:
+    """A lead's latest score, since which nothing about the lead changed: the bundle that made it, and the Score
+    document as JSON."""
+
+    bundle: str
+    document: str
+
+
+def holding_score(tx: Transaction, lead_id: str) -> HoldingScore | None:
+    """The score that holds of a lead, by any of its ids, in one query. None where the lead waits to be scored, and
+    for an unknown one."""
+    if not is_storable(lead_id):
+        return None
+    row = tx.execute(_holding(), {"asked": lead_id}).one_or_none()
+    return None if row is None else HoldingScore(row.bundle, row.document)
+
+
+@cache
+def _holding() -> Select[tuple[str, str]]:
+    # Made once, as in `histories`.
+    scores, latest, alias, queue = tables.scores, tables.latest_scores, tables.lead_aliases, tables.rescoring
+    asked = bindparam("asked", type_=tables.LEAD)
+    behind = select(alias.c.lead_id).where(alias.c.alias == asked).scalar_subquery()
+    waits = select(queue.c.lead_id).where(queue.c.lead_id == latest.c.lead_id)
+    return (
+        select(latest.c.bundle, scores.c.document)
+        .join(scores, scores.c.cursor == latest.c.cursor)
+        .where(latest.c.lead_id == func.coalesce(behind, asked), ~waits.exists())
+    )
 
 
 def latest_scores(tx: Transaction, lead_ids: Sequence[str]) -> dict[str, KeptScore]:
@@ -156,16 +184,6 @@ def latest_scores(tx: Transaction, lead_ids: Sequence[str]) -> dict[str, KeptSco
         wanted.join(latest, latest.c.cursor == scores.c.cursor).where(tx.among(latest.c.lead_id, lead_ids))
     )
     return {row.lead_id: KeptScore(*row) for row in found}
-
-
-def score_history(tx: Transaction, lead_id: str, limit: int = 100) -> tuple[KeptScore, ...]:
-    """The lead's scores, newest first."""
-    scores = tables.scores
-    wanted = select(scores.c.cursor, scores.c.lead_id, scores.c.scored_at, scores.c.document)
-    rows = tx.rows(
-        wanted.where(tx.among(scores.c.lead_id, [lead_id])).order_by(scores.c.cursor.desc()).limit(limit)
-    )
-    return tuple(KeptScore(*row) for row in rows)
 
 
 @dataclass(frozen=True, slots=True)
