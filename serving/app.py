@@ -19,6 +19,7 @@ from .callers import KeyRing
 from .limits import Limits, LimitSettings
 from .metrics import Metrics
 from .openapi import openapi_document
+from .routes.leads import documents
 from .routes.score import answers
 from .state import ServingState
 from .together import Together
@@ -42,7 +43,8 @@ def create_app(
         state.start()
         yield
         state.stopping = True
-        await anyio.to_thread.run_sync(app.state.scoring.stop)
+        for together in (app.state.scoring, app.state.kept):
+            await anyio.to_thread.run_sync(together.stop)
         await anyio.to_thread.run_sync(state.stop)
 
     app = FastAPI(
@@ -66,6 +68,7 @@ def create_app(
     # Scoring is CPU work in one thread: more would only take turns.
     app.state.worker = anyio.CapacityLimiter(1)
     app.state.scoring = Together(answers, MOST_TOGETHER, MOST_BYTES_TOGETHER)
+    app.state.kept = Together(documents, MOST_TOGETHER, MOST_TOGETHER)
     # The store takes one writer at a time: those of this process wait here, and not within the database.
     app.state.writer = anyio.CapacityLimiter(1)
     app.openapi = partial(openapi_document, app)  # type: ignore[method-assign]  # FastAPI's documented way

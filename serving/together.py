@@ -38,7 +38,7 @@ class Together(Generic[Q, A]):
         self._queue: SimpleQueue[_Waiting[Q, A] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    async def ask(self, question: Q, size: int) -> A:
+    async def ask(self, question: Q, size: int = 1) -> A:
         """The answer. Raises what `work` answered or raised. Belongs to one event loop."""
         if self._thread is None:
             # A daemon: the end of the process does not wait for whoever asked last.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import Field
 
+from predictive_scoring.errors import StoreUnavailable
 from predictive_scoring.schema import Document, Score, Stage
 
 from ..bodies import LeadPage
 from ..listing import list_leads
 from ..selection import ReadinessFilter, Selection
+from ..state import Serving
+from ..together import Together
 from .answering import (
     IdempotencyKey,
     actor_of,
@@ -100,15 +106,40 @@ async def lead(request: Request, lead_id: str) -> Response:
     """The Score document of a stored lead, by any of its ids, as far as the store knows.
 
     A lead that changed since its last score, or never had one, is scored now."""
-    from predictive_scoring.live.stored import document_that_holds, lead_in_view
+    from predictive_scoring.live.stored import lead_in_view
 
     serving = state_of(request).ready()
-    store, scorer = serving.store, serving.scorer
-    document = await in_thread(lambda: document_that_holds(store, scorer, lead_id))
+    kept: Together[Wanted, str | None] = request.app.state.kept
+    document = await kept.ask(Wanted(serving, lead_id))
     if document is None:
-        seen = await in_worker(request, lambda: lead_in_view(store, scorer, lead_id))
+        seen = await in_worker(request, lambda: lead_in_view(serving.store, serving.scorer, lead_id))
         document = seen.score.model_dump_json()
     return Response(document, media_type="application/json")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A stored lead's score is wanted, from this model and store."""
+
+    serving: Serving
+    lead_id: str
+
+
+def documents(wanted: Sequence[Wanted]) -> list[str | Exception | None]:
+    """The kept documents that hold, of several requests in one query; None where there is none."""
+    from predictive_scoring.live.stored import documents_that_hold
+
+    found: list[str | Exception | None] = []
+    for _, several in groupby(wanted, lambda one: id(one.serving)):
+        alike = list(several)
+        serving, ids = alike[0].serving, [one.lead_id for one in alike]
+        try:
+            kept = documents_that_hold(serving.store, serving.scorer, ids)
+        except StoreUnavailable as refused:
+            found += [refused] * len(alike)
+        else:
+            found += [kept.get(one) for one in ids]
+    return found
 
 
 @router.delete(

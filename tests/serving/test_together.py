@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from dataclasses import replace
 
 import pytest
 from serving.problems import Refused
+from serving.routes.leads import Wanted
+from serving.routes.leads import documents as kept_documents
 from serving.routes.score import Answer, Question, answers
 from serving.together import Together
+from sqlalchemy import create_engine
 
+from predictive_scoring.errors import StoreUnavailable
 from stored_project import listed
 
 NOW = 1_780_000_000
@@ -62,6 +67,33 @@ def test_a_refused_request_spares_its_neighbours(serving):
     found = answers([Question(serving, one, NOW) for one in (b"{", good, b"[]", good)])
     assert [type(one) for one in found] == [Refused, Answer, Refused, Answer]
     assert found[1] == found[3] == answers([Question(serving, good, NOW)])[0]
+
+
+def test_kept_scores_are_found_together_each_from_its_own_model(serving):
+    stored = [row.lead_id for row in listed(serving)][:3]
+    other = replace(serving, scorer=replace(serving.scorer, identity="sha256:other"))
+    asked = [
+        *((serving, one) for one in (stored[0], "nobody", stored[1], stored[0], "\0")),
+        (other, stored[2]),
+    ]
+    found = kept_documents([Wanted(*one) for one in asked])
+    assert [None if one is None else json.loads(one)["lead_id"] for one in found] == [
+        stored[0],
+        None,
+        stored[1],
+        stored[0],
+        None,
+        # Kept, but by a model that does not serve here.
+        None,
+    ]
+    assert found == [kept_documents([Wanted(*one)])[0] for one in asked]
+
+
+def test_without_a_database_everybody_hears_of_it(serving, tmp_path):
+    (tmp_path / "broken.db").write_bytes(b"no database" * 1000)
+    broken = replace(serving.store, engine=create_engine(f"sqlite:///{tmp_path / 'broken.db'}"))
+    found = kept_documents([Wanted(replace(serving, store=broken), one) for one in "ab"])
+    assert [type(one) for one in found] == [StoreUnavailable] * 2
 
 
 @pytest.fixture

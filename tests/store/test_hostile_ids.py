@@ -8,7 +8,7 @@ from predictive_scoring.keeping.store.histories import read_leads
 from predictive_scoring.keeping.store.identity import lead_of
 from predictive_scoring.keeping.store.jobs import cancel, read_job
 from predictive_scoring.keeping.store.keys import check_key, revoke_key
-from predictive_scoring.keeping.store.scores import holding_score, latest_scores, ranked
+from predictive_scoring.keeping.store.scores import holding_scores, latest_scores, ranked
 from predictive_scoring.keeping.store.subject import subject_report
 from store_messages import NOON, event, ingested
 
@@ -17,7 +17,7 @@ from store_messages import NOON, event, ingested
 def test_an_impossible_id_is_nobodys(store, odd):
     ingested(store, event("e1"))
     assert list(store.read(lambda tx: read_leads(tx, [odd, "L-1"]))) == ["L-1"]
-    assert store.read(lambda tx: holding_score(tx, odd)) is None
+    assert store.read(lambda tx: holding_scores(tx, [odd])) == {}
     assert store.read(lambda tx: latest_scores(tx, [odd])) == {}
     assert store.read(lambda tx: ranked(tx, search=odd)).total == 0
     assert store.read(lambda tx: check_key(tx, odd, NOON)) is None

@@ -15,7 +15,7 @@ from predictive_scoring.keeping.store.scores import (
     append_scores,
     counts,
     forget_superseded,
-    holding_score,
+    holding_scores,
     latest_scores,
     page,
     ranked,
@@ -78,7 +78,7 @@ def test_the_latest_score_is_the_one_of_the_latest_instant(store):
 
 def test_a_score_holds_by_any_of_the_leads_ids_until_something_is_told_of_it(store):
     def holding(lead_id):
-        found = store.read(lambda tx: holding_score(tx, lead_id))
+        found = store.read(lambda tx: holding_scores(tx, [lead_id])).get(lead_id)
         return None if found is None else (found.bundle, json.loads(found.document)["score"])
 
     ingested(store, event("e1", anonymous_id="a"), Message("m", NOON, NOON, "L-1", previous_id="old"))

@@ -16,7 +16,7 @@ from predictive_scoring.keeping.store.activity import Feedback, latest_feedback
 from predictive_scoring.keeping.store.connection import Store, Transaction
 from predictive_scoring.keeping.store.histories import read_lead, read_leads
 from predictive_scoring.keeping.store.observed import observed_until
-from predictive_scoring.keeping.store.scores import HoldingScore, holding_score, rank_of, sides
+from predictive_scoring.keeping.store.scores import HoldingScore, holding_scores, rank_of, sides
 from predictive_scoring.schema import Lead, Score
 from predictive_scoring.scoring import Scorer, Served, Sides
 
@@ -130,8 +130,8 @@ def lead_in_view(store: Store, scorer: Scorer, lead_id: str) -> LeadInView:
     def read(tx: Transaction) -> tuple[Lead, HoldingScore | None, int | None, Feedback | None, Sides, int]:
         lead = read_lead(tx, lead_id, scorer.scoring.project)
         own = lead.lead_id
-        said = latest_feedback(tx, own)
-        return lead, holding_score(tx, own), rank_of(tx, own), said, sides(tx, [own]), observed_until(tx)
+        said, holding = latest_feedback(tx, own), holding_scores(tx, [own]).get(own)
+        return lead, holding, rank_of(tx, own), said, sides(tx, [own]), observed_until(tx)
 
     lead, holding, rank, said, previous, until = store.read(read)
     if holding is not None and holding.bundle == scorer.reference.bundle:
@@ -139,8 +139,8 @@ def lead_in_view(store: Store, scorer: Scorer, lead_id: str) -> LeadInView:
     return LeadInView(lead, scorer.score(lead, until, previous=previous), rank, said)
 
 
-def document_that_holds(store: Store, scorer: Scorer, lead_id: str) -> str | None:
-    """The Score document (JSON) of a stored lead by any of its ids, if one was kept that holds: see `lead_in_view`.
+def documents_that_hold(store: Store, scorer: Scorer, lead_ids: Sequence[str]) -> dict[str, str]:
+    """Score documents (JSON) of stored leads by any of their ids, where one was kept that holds: see `lead_in_view`.
     Raises StoreUnavailable."""
-    holding = store.read(lambda tx: holding_score(tx, lead_id))
-    return None if holding is None or holding.bundle != scorer.reference.bundle else holding.document
+    found = store.read(lambda tx: holding_scores(tx, lead_ids))
+    return {one: kept.document for one, kept in found.items() if kept.bundle == scorer.reference.bundle}

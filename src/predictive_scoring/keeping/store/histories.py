@@ -12,15 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, Table, Text, bindparam, func, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Select, Table, func, select
 
 from predictive_scoring.errors import UnknownLead
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.attributes import spelled
 from predictive_scoring.keeping.store.connection import Transaction
-from predictive_scoring.keeping.store.identity import aliases_of
-from predictive_scoring.keeping.store.messages import is_storable
+from predictive_scoring.keeping.store.identity import Asked, aliases_of
 from predictive_scoring.schema import AttributeChange, Event, Lead, Touch
 from predictive_scoring.settings import Project
 
@@ -96,10 +94,7 @@ def attributes_today(tx: Transaction, lead_ids: Sequence[str]) -> dict[str, Mapp
 
 def attributes_behind(tx: Transaction, ids: Sequence[str]) -> dict[str, Mapping[str, Any]]:
     """The same by any of a lead's ids, in one query; unknown ids are left out."""
-    asked = [one for one in ids if is_storable(one)]
-    found = tx.execute(
-        _attributes_behind(tx.is_sqlite), {"asked": json.dumps(asked) if tx.is_sqlite else asked}
-    ).all()
+    found = tx.execute(_attributes_behind(tx.is_sqlite), Asked.binding(tx, ids)).all()
     return {row.asked: json.loads(row.attributes) for row in found}
 
 
@@ -107,17 +102,11 @@ def attributes_behind(tx: Transaction, ids: Sequence[str]) -> dict[str, Mapping[
 def _attributes_behind(is_sqlite: bool) -> Select[tuple[str, str]]:
     # Made once: putting a statement together takes SQLAlchemy longer than SQLite takes to answer it, and this one is
     # asked with every lead that is scored.
-    leads, alias = tables.leads, tables.lead_aliases
-    if is_sqlite:
-        asked = func.json_each(bindparam("asked", type_=Text)).table_valued("value")
-    else:
-        listed = func.unnest(bindparam("asked", type_=postgresql.ARRAY(Text)))
-        asked = listed.table_valued("value").render_derived()
-    own = func.coalesce(alias.c.lead_id, asked.c.value)
+    leads, asked = tables.leads, Asked.of(is_sqlite)
     return (
-        select(asked.c.value.label("asked"), leads.c.attributes)
-        .select_from(asked.outerjoin(alias, alias.c.alias == asked.c.value))
-        .join(leads, leads.c.lead_id == own)
+        select(asked.id.label("asked"), leads.c.attributes)
+        .select_from(asked.joined)
+        .join(leads, leads.c.lead_id == asked.lead_id)
     )
 
 

@@ -6,10 +6,25 @@ named with it first, and stays theirs when somebody else uses the same browser l
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Table, case, delete, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Table,
+    Text,
+    bindparam,
+    case,
+    delete,
+    func,
+    literal,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql
 
 from predictive_scoring.errors import UnknownLead
 from predictive_scoring.keeping.store import tables
@@ -38,6 +53,34 @@ def aliases_of(tx: Transaction, ids: Sequence[str]) -> dict[str, str]:
         row.alias: row.lead_id
         for row in tx.rows(select(alias.c.alias, alias.c.lead_id).where(tx.among(alias.c.alias, ids)))
     }
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Ids that somebody asks for as a table in a query, so that its text does not depend on how many they are: the
+    column of the ids, the id of the lead behind each, and the two tables joined. Bound by `binding`."""
+
+    id: ColumnElement[str]
+    lead_id: ColumnElement[str]
+    joined: FromClause
+
+    @classmethod
+    def of(cls, is_sqlite: bool) -> Asked:
+        """For a database of this kind."""
+        if is_sqlite:
+            asked = func.json_each(bindparam("asked", type_=Text)).table_valued("value")
+        else:
+            listed = func.unnest(bindparam("asked", type_=postgresql.ARRAY(Text)))
+            asked = listed.table_valued("value").render_derived()
+        alias = tables.lead_aliases
+        own = func.coalesce(alias.c.lead_id, asked.c.value)
+        return cls(asked.c.value, own, asked.outerjoin(alias, alias.c.alias == asked.c.value))
+
+    @staticmethod
+    def binding(tx: Transaction, ids: Sequence[str]) -> dict[str, Any]:
+        """The parameter of the query. Ids that no database could hold are not looked for."""
+        storable = [one for one in ids if is_storable(one)]
+        return {"asked": json.dumps(storable) if tx.is_sqlite else storable}
 
 
 def erased_of(tx: Transaction, ids: Sequence[str]) -> set[str]:

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, bindparam, delete, func, or_, select
+from sqlalchemy import ColumnElement, Select, and_, delete, func, or_, select
 
 from predictive_scoring.keeping.store import tables
 from predictive_scoring.keeping.store.connection import Transaction
+from predictive_scoring.keeping.store.identity import Asked
 from predictive_scoring.keeping.store.messages import is_storable
 from predictive_scoring.schema import Score
 from predictive_scoring.timeline import parse_instant
@@ -153,26 +154,24 @@ class HoldingScore:
     document: str
 
 
-def holding_score(tx: Transaction, lead_id: str) -> HoldingScore | None:
-    """The score that holds of a lead, by any of its ids, in one query. None where the lead waits to be scored, and
-    for an unknown one."""
-    if not is_storable(lead_id):
-        return None
-    row = tx.execute(_holding(), {"asked": lead_id}).one_or_none()
-    return None if row is None else HoldingScore(row.bundle, row.document)
+def holding_scores(tx: Transaction, lead_ids: Sequence[str]) -> dict[str, HoldingScore]:
+    """The scores that hold of leads, by any of their ids, in one query. Left out are leads that wait to be scored, and
+    unknown ones."""
+    found = tx.execute(_holding(tx.is_sqlite), Asked.binding(tx, lead_ids)).all()
+    return {row.asked: HoldingScore(row.bundle, row.document) for row in found}
 
 
 @cache
-def _holding() -> Select[tuple[str, str]]:
+def _holding(is_sqlite: bool) -> Select[tuple[str, str, str]]:
     # Made once, as in `histories`.
-    scores, latest, alias, queue = tables.scores, tables.latest_scores, tables.lead_aliases, tables.rescoring
-    asked = bindparam("asked", type_=tables.LEAD)
-    behind = select(alias.c.lead_id).where(alias.c.alias == asked).scalar_subquery()
+    scores, latest, queue, asked = tables.scores, tables.latest_scores, tables.rescoring, Asked.of(is_sqlite)
     waits = select(queue.c.lead_id).where(queue.c.lead_id == latest.c.lead_id)
     return (
-        select(latest.c.bundle, scores.c.document)
+        select(asked.id.label("asked"), latest.c.bundle, scores.c.document)
+        .select_from(asked.joined)
+        .join(latest, latest.c.lead_id == asked.lead_id)
         .join(scores, scores.c.cursor == latest.c.cursor)
-        .where(latest.c.lead_id == func.coalesce(behind, asked), ~waits.exists())
+        .where(~waits.exists())
     )
 
 
