@@ -186,7 +186,6 @@ def test_any_order_any_repetition_and_any_batches_tell_the_same(
 
 
 @pytest.mark.trial
-@pytest.mark.timeout(1800)
 @settings(SHARED, max_examples=600)
 @given(tellings(), st.tuples(deliveries(), deliveries()), AHEAD)
 def test_the_same_at_length(

@@ -81,7 +81,6 @@ def test_a_killed_launcher_leaves_nothing_on_the_port(small_champion, tmp_path):
 
 
 @pytest.mark.trial
-@pytest.mark.timeout(1200)
 def test_workers_killed_at_any_moment_lose_their_own_answers_only(small_champion, tmp_path):
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)  # noqa: T201 to repeat a failure
@@ -107,7 +106,6 @@ def test_workers_killed_at_any_moment_lose_their_own_answers_only(small_champion
 
 
 @pytest.mark.trial
-@pytest.mark.timeout(1200)
 def test_a_launcher_killed_at_any_moment_of_its_start_leaves_nothing(small_champion, tmp_path):
     for number in range(8):
         folder = tmp_path / str(number)
@@ -123,7 +121,6 @@ def test_a_launcher_killed_at_any_moment_of_its_start_leaves_nothing(small_champ
 
 
 @pytest.mark.trial
-@pytest.mark.timeout(1200)
 def test_the_second_signal_does_not_wait(small_champion, tmp_path):
     with serving(small_champion.file, small_champion.models, tmp_path, "--no-worker") as service:
         with socket.create_connection(("127.0.0.1", service.port)) as slow:

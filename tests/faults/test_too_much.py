@@ -87,7 +87,6 @@ def test_a_burst_is_answered_with_when_to_come_again_and_nobody_else_notices(run
 
 
 @pytest.mark.trial
-@pytest.mark.timeout(1200)
 def test_ten_times_as_much_for_a_while(running: Running) -> None:
     before = _memory(running)
     answered: Counter[int] = Counter()
@@ -144,7 +143,6 @@ def test_slow_clients_do_not_stop_others(running: Running, what: str) -> None:
 
 
 @pytest.mark.trial
-@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("what", SLOW)
 def test_slow_clients_are_let_go(running: Running, what: str) -> None:
     with _held(running.service.port, [SLOW[what](running.keys[0], number) for number in range(900)]) as slow:

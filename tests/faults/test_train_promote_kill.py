@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from predictive_scoring.keeping.champion import BundleStore
 
 TRAIN_KILLS = int(os.environ.get("PREDICTIVE_SCORING_TRAIN_KILLS", "20"))
-"""A kill and two runs take half a minute; 20 of each kind a quarter of an hour."""
+"""20 of each kind take six minutes each."""
 
 
 @pytest.fixture(scope="module")

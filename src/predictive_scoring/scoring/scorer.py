@@ -16,11 +16,7 @@ from predictive_scoring.insight.stage import FAMILIES
 from predictive_scoring.keeping.bundle import ScoringModel, read_bundle
 from predictive_scoring.keeping.champion import BundleStore
 from predictive_scoring.model.columns import encode, encode_values
-from predictive_scoring.schema import (
-    Lead,
-    ModelReference,
-    Score,
-)
+from predictive_scoring.schema import Lead, ModelReference, Score
 from predictive_scoring.scoring.judging import Judge, Readings, Sides, Subject, standing_feature
 from predictive_scoring.timeline import WEEK
 

@@ -27,7 +27,7 @@ LeadAttribute = tuple[str, str]
 
 @dataclass
 class Tellings:
-    """Gathers what is told, lead by lead; `written` keeps it."""
+    """Gathers what is told, lead by lead; `write_confirmations` and `write_changes` keep it, in this order."""
 
     _changes: list[dict[str, Any]] = field(default_factory=list)
     _confirmed: defaultdict[tuple[str, int, int], dict[str, str]] = field(

@@ -80,6 +80,7 @@ def _rows(lead_id: str, attributes: str, times: str, updated: int) -> list[dict[
     return rows
 
 
+# A migration does not follow the code: this is how `attributes.spelled` spelled values at this revision.
 def _spelled(value: object) -> str:
     if value is None:
         return ""
@@ -90,8 +91,3 @@ def _spelled(value: object) -> str:
     if isinstance(value, int | float):
         return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-
-
-def downgrade() -> None:
-    """A store never goes back: restore a backup instead."""
-    raise NotImplementedError

@@ -257,8 +257,3 @@ def upgrade() -> None:
     )
     op.create_index("ix_outbox_dead_due", "outbox", ["dead", "due"])
     op.create_index("ix_outbox_lead_id", "outbox", ["lead_id"])
-
-
-def downgrade() -> None:
-    """A store never goes back: restore a backup instead."""
-    raise NotImplementedError
